@@ -88,7 +88,7 @@ const (
 )
 
 // OfPort is the protocol of a service port, from its transport ("TCP", "UDP"),
-// its name (PROTOCOL or PROTOCOL-SUFFIX), its appProtocol, which wins over the
+// its name (PROTOCOL or PROTOCOL-SUFFIX), its appProtocol, which replaces the
 // name, and its number, which decides for the well-known ports on which servers
 // speak first.
 func OfPort(transport, name, appProtocol string, port uint32) Protocol {
@@ -96,42 +96,28 @@ func OfPort(transport, name, appProtocol string, port uint32) Protocol {
 		return UDP
 	}
 	if appProtocol != "" {
-		if p := ofAppProtocol(appProtocol); p != Unsupported {
-			return p
-		}
+		name = appProtocol
 	}
 	if p := ofName(name); p != Unsupported {
 		return p
 	}
-	if appProtocol == "" {
-		switch port {
-		case smtpPort, dnsPort, mysqlPort, mongoPort:
-			return TCP
-		}
+	switch port {
+	case smtpPort, dnsPort, mysqlPort, mongoPort:
+		return TCP
 	}
 	return Unsupported
 }
 
-func ofAppProtocol(s string) Protocol {
+func ofName(s string) Protocol {
 	switch s {
 	case "kubernetes.io/h2c":
 		return HTTP2
 	case "kubernetes.io/ws", "kubernetes.io/wss":
 		return HTTP
 	}
-	if p := Parse(s); p != UDP {
-		return p
-	}
-	return Unsupported
-}
-
-func ofName(s string) Protocol {
 	if len(s) >= len("grpc-web") && strings.EqualFold(s[:len("grpc-web")], "grpc-web") {
 		return GRPCWeb
 	}
 	prefix, _, _ := strings.Cut(s, "-")
-	if p := Parse(prefix); p != UDP {
-		return p
-	}
-	return UDP
+	return Parse(prefix)
 }
