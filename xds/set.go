@@ -1,0 +1,197 @@
+package xds
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"weak"
+)
+
+// Set is an immutable collection of resources of one type, sorted by name. The
+// nil Set is an empty one.
+type Set struct {
+	typeURL string
+	list    []*Resource
+
+	versionOnce sync.Once
+	version     string
+
+	// last is the newest difference computed against this set. Many clients
+	// move from the same old set to the same new one at the same time, so one
+	// entry serves nearly all of them.
+	last atomic.Pointer[cachedDiff]
+}
+
+// NewSet makes a set of resources of the given type. The slice is copied. Of
+// several resources with one name the first is kept, so that a duplicate can
+// hurt nobody but itself.
+func NewSet(typeURL string, resources []*Resource) *Set {
+	list := slices.Clone(resources)
+	slices.SortStableFunc(list, byName)
+	list = slices.CompactFunc(list, func(a, b *Resource) bool { return a.Name == b.Name })
+	return &Set{typeURL: typeURL, list: slices.Clip(list)}
+}
+
+func byName(a, b *Resource) int { return cmp.Compare(a.Name, b.Name) }
+
+// With is the set with the given resources added or replaced and the removed
+// names taken out, in time proportional to the size of the set plus that of
+// the change times its logarithm; the resources themselves are shared.
+func (s *Set) With(put []*Resource, removed []string) *Set {
+	put = slices.Clone(put)
+	slices.SortStableFunc(put, byName)
+	gone := make(map[string]struct{}, len(removed)+len(put))
+	for _, name := range removed {
+		gone[name] = struct{}{}
+	}
+	for _, r := range put {
+		delete(gone, r.Name)
+	}
+	out := make([]*Resource, 0, s.Len()+len(put))
+	for r := range s.All() {
+		for len(put) > 0 && put[0].Name < r.Name {
+			out, put = append(out, put[0]), put[1:]
+		}
+		if len(put) > 0 && put[0].Name == r.Name {
+			continue
+		}
+		if _, ok := gone[r.Name]; !ok {
+			out = append(out, r)
+		}
+	}
+	out = append(out, put...)
+	out = slices.CompactFunc(out, func(a, b *Resource) bool { return a.Name == b.Name })
+	return &Set{typeURL: s.TypeURL(), list: out}
+}
+
+// TypeURL is the type of the set's resources.
+func (s *Set) TypeURL() string {
+	if s == nil {
+		return ""
+	}
+	return s.typeURL
+}
+
+// Len is the number of resources.
+func (s *Set) Len() int {
+	if s == nil {
+		return 0
+	}
+	return len(s.list)
+}
+
+// Get finds a resource by name; nil if there is none.
+func (s *Set) Get(name string) *Resource {
+	if s == nil {
+		return nil
+	}
+	i, ok := slices.BinarySearchFunc(s.list, name, func(r *Resource, name string) int { return cmp.Compare(r.Name, name) })
+	if !ok {
+		return nil
+	}
+	return s.list[i]
+}
+
+// All yields the resources in the order of their names.
+func (s *Set) All() iter.Seq[*Resource] {
+	return func(yield func(*Resource) bool) {
+		if s == nil {
+			return
+		}
+		for _, r := range s.list {
+			if !yield(r) {
+				return
+			}
+		}
+	}
+}
+
+// Version is a hash over the names and versions of all members: equal sets have
+// equal versions in every process. It is computed on first use.
+func (s *Set) Version() string {
+	if s == nil {
+		return emptyVersion
+	}
+	s.versionOnce.Do(func() { s.version = hashMembers(s.list) })
+	return s.version
+}
+
+var emptyVersion = hashMembers(nil)
+
+func hashMembers(list []*Resource) string {
+	h := sha256.New()
+	var line []byte
+	for _, r := range list {
+		line = append(line[:0], r.Name...)
+		line = append(line, 0)
+		line = append(line, r.Version...)
+		line = append(line, 0)
+		h.Write(line)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:versionBytes])
+}
+
+// Diff is what leads from one set to another, each list sorted by name.
+type Diff struct {
+	// Changed holds the new set's resources that the old one lacks or has in
+	// another version.
+	Changed []*Resource
+	// Removed holds the names that only the old set has.
+	Removed []string
+}
+
+// The old set is held weakly: a new set must not keep all its ancestors alive.
+type cachedDiff struct {
+	old  weak.Pointer[Set]
+	diff *Diff
+}
+
+// DiffFrom is the difference that leads from old to s. The answer is shared:
+// read only. Equal questions asked in a row cost one computation.
+func (s *Set) DiffFrom(old *Set) *Diff {
+	if s == old {
+		return &Diff{}
+	}
+	if s == nil {
+		return diffLists(nil, old.list)
+	}
+	if old == nil {
+		return diffLists(s.list, nil)
+	}
+	if c := s.last.Load(); c != nil && c.old.Value() == old {
+		return c.diff
+	}
+	d := diffLists(s.list, old.list)
+	s.last.Store(&cachedDiff{old: weak.Make(old), diff: d})
+	return d
+}
+
+func diffLists(now, old []*Resource) *Diff {
+	d := &Diff{}
+	i, j := 0, 0
+	for i < len(now) && j < len(old) {
+		switch c := cmp.Compare(now[i].Name, old[j].Name); {
+		case c < 0:
+			d.Changed = append(d.Changed, now[i])
+			i++
+		case c > 0:
+			d.Removed = append(d.Removed, old[j].Name)
+			j++
+		default:
+			if now[i] != old[j] && now[i].Version != old[j].Version {
+				d.Changed = append(d.Changed, now[i])
+			}
+			i++
+			j++
+		}
+	}
+	d.Changed = append(d.Changed, now[i:]...)
+	for ; j < len(old); j++ {
+		d.Removed = append(d.Removed, old[j].Name)
+	}
+	return d
+}

@@ -1,0 +1,70 @@
+package xds
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// State is everything that the control plane wants one client to have at one
+// moment: a Set for each type. It is immutable; clients with equal needs share
+// one State, and consecutive States share the Sets that did not change.
+type State struct {
+	// Revision is the number of the control plane's snapshot that the state was
+	// made from. It rises with every snapshot, also where nothing changed for
+	// this client, so that "this client has seen revision 7" can be answered.
+	Revision uint64
+	// Changed is when the change behind this revision reached the control
+	// plane; the zero time if unknown. Convergence is measured from it.
+	Changed time.Time
+
+	sets map[string]*Set
+}
+
+// NewState makes a state of the given sets, at most one for each type.
+func NewState(revision uint64, changed time.Time, sets ...*Set) *State {
+	s := &State{Revision: revision, Changed: changed, sets: make(map[string]*Set, len(sets))}
+	for _, set := range sets {
+		if set != nil {
+			s.sets[set.typeURL] = set
+		}
+	}
+	return s
+}
+
+// At is the same state as a later revision, for a snapshot that changed
+// nothing for its clients.
+func (s *State) At(revision uint64, changed time.Time) *State {
+	return &State{Revision: revision, Changed: changed, sets: s.sets}
+}
+
+// Set is the state's set of the type; nil, which is an empty set, if it has
+// none.
+func (s *State) Set(typeURL string) *Set {
+	if s == nil {
+		return nil
+	}
+	return s.sets[typeURL]
+}
+
+// Types are the type URLs of the state's sets, sorted in the order of additions.
+func (s *State) Types() []string {
+	if s == nil {
+		return nil
+	}
+	return slices.SortedFunc(maps.Keys(s.sets), CompareTypes)
+}
+
+// CompareTypes orders type URLs by rank, then by name.
+func CompareTypes(a, b string) int {
+	if ra, rb := Rank(a), Rank(b); ra != rb {
+		return ra - rb
+	}
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
