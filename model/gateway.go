@@ -55,9 +55,9 @@ func (s *Server) Admits(v *VirtualService) []string {
 				continue
 			}
 			switch {
-			case hostSubsetOf(host, h.Host):
+			case HostSubsetOf(host, h.Host):
 				out = appendNew(out, host)
-			case hostSubsetOf(h.Host, host):
+			case HostSubsetOf(h.Host, host):
 				out = appendNew(out, h.Host)
 			}
 		}

@@ -44,7 +44,7 @@ func (e *EgressListener) Selects(namespace, host string) bool {
 		if h.Namespace != "*" && h.Namespace != namespace {
 			continue
 		}
-		if hostSubsetOf(host, h.Host) {
+		if HostSubsetOf(host, h.Host) {
 			return true
 		}
 	}
@@ -55,7 +55,7 @@ func (e *EgressListener) Selects(namespace, host string) bool {
 // about a route, of whose hosts a part may be in scope.
 func (e *EgressListener) Imports(namespace, host string) bool {
 	for _, h := range e.Hosts {
-		if (h.Namespace == "*" || h.Namespace == namespace) && hostMatches(host, h.Host) {
+		if (h.Namespace == "*" || h.Namespace == namespace) && HostMatches(host, h.Host) {
 			return true
 		}
 	}
