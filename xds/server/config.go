@@ -1,0 +1,73 @@
+package server
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Config is what a Server needs and how much of it clients may use. Zero limits
+// take the defaults of Default.
+type Config struct {
+	Provider     Provider
+	Authenticate Authenticate
+	Metrics      Metrics
+	Log          *slog.Logger
+	Limits       Limits
+}
+
+// Limits bound what clients can make the server hold.
+type Limits struct {
+	// Streams in total; the next one is refused.
+	Streams int
+	// Names that one client may subscribe to, over all types.
+	Names int
+	// Types that one client may subscribe to.
+	Types int
+	// FrameBytes is the size above which a response is split where the protocol
+	// allows it.
+	FrameBytes int
+	// SendTimeout ends a stream whose client did not take a frame for so long.
+	SendTimeout time.Duration
+	// HelloTimeout ends a stream that did not send its first request for so
+	// long.
+	HelloTimeout time.Duration
+	// Admitted is the number of new clients that receive their first
+	// configuration at the same time. Others wait in the order of their
+	// arrival, and clients already served do not notice.
+	Admitted int
+	// AdmittedFor bounds how long one new client keeps others waiting.
+	AdmittedFor time.Duration
+}
+
+// Default are the limits for a control plane of thousands of proxies.
+func Default() Limits {
+	return Limits{
+		Streams:      20_000,
+		Names:        100_000,
+		Types:        32,
+		FrameBytes:   3 << 20,
+		SendTimeout:  20 * time.Second,
+		HelloTimeout: 10 * time.Second,
+		Admitted:     8,
+		AdmittedFor:  2 * time.Second,
+	}
+}
+
+func (l Limits) withDefaults() Limits {
+	d := Default()
+	setDefault(&l.Streams, d.Streams)
+	setDefault(&l.Names, d.Names)
+	setDefault(&l.Types, d.Types)
+	setDefault(&l.FrameBytes, d.FrameBytes)
+	setDefault(&l.SendTimeout, d.SendTimeout)
+	setDefault(&l.HelloTimeout, d.HelloTimeout)
+	setDefault(&l.Admitted, d.Admitted)
+	setDefault(&l.AdmittedFor, d.AdmittedFor)
+	return l
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
