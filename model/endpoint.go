@@ -3,6 +3,7 @@ package model
 import (
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -83,6 +84,12 @@ func (w *Workload) SPIFFE() string {
 		return ""
 	}
 	return "spiffe://" + w.TrustDomain + "/ns/" + w.Namespace + "/sa/" + w.ServiceAccount
+}
+
+// HasAddress reports whether the workload is at the IP address.
+func (w *Workload) HasAddress(ip netip.Addr) bool {
+	own, err := netip.ParseAddr(w.Address)
+	return err == nil && own == ip
 }
 
 // Equal reports whether both say the same.

@@ -45,11 +45,14 @@ const (
 	Passthrough
 	// DynamicDNS resolves the name in each request, for wildcard hosts.
 	DynamicDNS
+	// Alias services are other names of a service in the mesh (ExternalName): they have no endpoints or clusters of their own,
+	// their name stands among the target's Aliases.
+	Alias
 )
 
 // String returns the resolution's name.
 func (r Resolution) String() string {
-	return [...]string{"STATIC", "DNS", "DNS_ROUND_ROBIN", "NONE", "DYNAMIC_DNS"}[r]
+	return [...]string{"STATIC", "DNS", "DNS_ROUND_ROBIN", "NONE", "DYNAMIC_DNS", "ALIAS"}[r]
 }
 
 // Registry says what kind of object declared a service.
@@ -77,6 +80,14 @@ type Port struct {
 	NodePort uint32
 }
 
+// Target returns the endpoints' port where it is known without asking the workload.
+func (p *Port) Target() uint32 {
+	if p.TargetPort != 0 {
+		return p.TargetPort
+	}
+	return p.Number
+}
+
 // Service is a name that clients call.
 type Service struct {
 	Hostname  string
@@ -100,8 +111,11 @@ type Service struct {
 	Selector map[string]string
 	// SubjectAltNames are the names that clients accept in the endpoints' certificates, beside those of service accounts.
 	SubjectAltNames []string
-	// ExternalName makes this service an alias of another host.
+	// ExternalName makes this service another name of that host. With Resolution Alias the host is in the mesh; with DNS it is
+	// not, and the one endpoint is that name.
 	ExternalName string
+	// Aliases are the services that are other names of this one, sorted.
+	Aliases []ServiceKey
 	// PublishNotReady keeps endpoints that are not ready in DNS and load balancing.
 	PublishNotReady bool
 	// NodeLocal keeps traffic on the client's node (internalTrafficPolicy Local).
@@ -191,5 +205,5 @@ func (s *Service) Equal(o *Service) bool {
 		(s.Selector == nil) == (o.Selector == nil) && maps.Equal(s.Selector, o.Selector) && maps.Equal(s.Labels, o.Labels) &&
 		s.ExportTo.Equal(o.ExportTo) && slices.Equal(s.Ports, o.Ports) && slices.Equal(s.Addresses, o.Addresses) &&
 		slices.Equal(s.AutoAddresses, o.AutoAddresses) && slices.Equal(s.SubjectAltNames, o.SubjectAltNames) &&
-		slices.Equal(s.MergedFrom, o.MergedFrom)
+		slices.Equal(s.MergedFrom, o.MergedFrom) && slices.Equal(s.Aliases, o.Aliases)
 }
