@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	securityv1 "istio.io/api/security/v1alpha1"
 )
 
@@ -32,7 +34,7 @@ type ClientConfig struct {
 	Token  TokenSource
 	// Timeout of one request; 10 s.
 	Timeout time.Duration
-	// Metadata is sent with the request as further facts for the signer.
+	// Headers are sent with the request, further facts for the signer.
 	Headers map[string]string
 	// DialOptions come last.
 	DialOptions []grpc.DialOption
@@ -53,31 +55,43 @@ func NewClient(cfg ClientConfig) *Client {
 	return &Client{cfg: cfg}
 }
 
-// Sign sends the request and reads the chain. The last certificate of the
-// answer is the root, as everywhere in Istio.
+// Sign sends the request and reads the chain. The last element of the answer is
+// the roots, as everywhere in Istio. A certificate that the authority no longer
+// accepts, because its root was replaced, is made up for by the token.
 func (c *Client) Sign(ctx context.Context, csr []byte, ttl time.Duration) (*Signed, error) {
+	request := &securityv1.IstioCertificateRequest{Csr: string(csr), ValidityDuration: int64(ttl / time.Second)}
+	if c.cfg.Holder != nil && c.cfg.Holder.Current().ValidAt(time.Now()) {
+		signed, err := c.send(ctx, request, true)
+		if c.cfg.Token == nil || status.Code(err) != codes.Unauthenticated {
+			return signed, err
+		}
+	}
+	return c.send(ctx, request, false)
+}
+
+// send makes one attempt, proving the identity by the certificate in force or
+// else by a token.
+func (c *Client) send(ctx context.Context, request *securityv1.IstioCertificateRequest, byCertificate bool) (*Signed, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.Timeout)
 	defer cancel()
-	ctx, err := c.authorize(ctx)
+	ctx, err := c.headers(ctx, byCertificate)
 	if err != nil {
 		return nil, err
 	}
-	conn, err := grpc.NewClient(c.cfg.Target, append([]grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(c.tlsConfig()))}, c.cfg.DialOptions...)...)
+	secure := grpc.WithTransportCredentials(credentials.NewTLS(c.tlsConfig(byCertificate)))
+	conn, err := grpc.NewClient(c.cfg.Target, append([]grpc.DialOption{secure}, c.cfg.DialOptions...)...)
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority %s: %w", c.cfg.Target, err)
 	}
 	defer conn.Close()
-	response, err := securityv1.NewIstioCertificateServiceClient(conn).CreateCertificate(ctx, &securityv1.IstioCertificateRequest{
-		Csr:              string(csr),
-		ValidityDuration: int64(ttl / time.Second),
-	})
+	response, err := securityv1.NewIstioCertificateServiceClient(conn).CreateCertificate(ctx, request)
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority %s: %w", c.cfg.Target, err)
 	}
 	return decodeChain(response.GetCertChain())
 }
 
-func (c *Client) tlsConfig() *tls.Config {
+func (c *Client) tlsConfig(byCertificate bool) *tls.Config {
 	cfg := &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		RootCAs:    c.cfg.Roots,
@@ -87,17 +101,17 @@ func (c *Client) tlsConfig() *tls.Config {
 		// An empty pool trusts nobody; nil would mean the machine's roots.
 		cfg.RootCAs = x509.NewCertPool()
 	}
-	if c.cfg.Holder != nil {
+	if byCertificate {
 		cfg.GetClientCertificate = c.cfg.Holder.GetClientCertificate
 	}
 	return cfg
 }
 
-func (c *Client) authorize(ctx context.Context) (context.Context, error) {
+func (c *Client) headers(ctx context.Context, byCertificate bool) (context.Context, error) {
 	for name, value := range c.cfg.Headers {
 		ctx = metadata.AppendToOutgoingContext(ctx, name, value)
 	}
-	if c.cfg.Holder != nil && c.cfg.Holder.Current().ValidAt(time.Now()) {
+	if byCertificate {
 		return ctx, nil
 	}
 	if c.cfg.Token == nil {
@@ -110,23 +124,28 @@ func (c *Client) authorize(ctx context.Context) (context.Context, error) {
 	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token), nil
 }
 
-// decodeChain reads an answer's certificates. Each element may hold several.
+// decodeChain reads an answer: certificates, then the roots in the last
+// element. Each element may hold several.
 func decodeChain(elements []string) (*Signed, error) {
-	var all []*x509.Certificate
+	var chain, last []*x509.Certificate
 	for _, e := range elements {
 		certs, err := ParseCertificates([]byte(e))
 		if err != nil {
 			return nil, fmt.Errorf("certificate authority's answer: %w", err)
 		}
-		if all = append(all, certs...); len(all) > maxPEMCertificates {
+		chain, last = append(chain, last...), certs
+		if len(chain) > maxPEMCertificates {
 			return nil, fmt.Errorf("certificate authority's answer: more than %d certificates", maxPEMCertificates)
 		}
 	}
-	if len(all) < 2 {
-		return nil, fmt.Errorf("certificate authority's answer: %d certificates, a leaf and a root are needed", len(all))
+	if len(chain) == 0 && len(last) > 1 {
+		end := len(last) - 1
+		chain, last = last[:end], last[end:]
 	}
-	chain, root := all[:len(all)-1], all[len(all)-1]
-	return &Signed{Chain: chain, Roots: []*x509.Certificate{root}}, nil
+	if len(chain) == 0 {
+		return nil, errors.New("certificate authority's answer: a leaf and a root are needed")
+	}
+	return &Signed{Chain: chain, Roots: last}, nil
 }
 
 // PerRPC sends the source's token with each call or stream, over TLS only.
