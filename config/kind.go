@@ -5,9 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
 	extensions "istio.io/api/extensions/v1alpha1"
-	meshconfig "istio.io/api/mesh/v1alpha1"
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1beta1 "istio.io/api/networking/v1beta1"
 	security "istio.io/api/security/v1beta1"
@@ -38,7 +36,7 @@ const (
 	WasmPlugin                 // *extensions.WasmPlugin
 	Service                    // *config.ServiceSpec
 	Namespace                  // *config.NamespaceSpec
-	MeshConfig                 // *mesh.MeshConfig: only what the user wrote; config/mesh merges it over the defaults
+	MeshConfig                 // *config.MeshConfigSpec: what the user wrote; config/mesh puts it over the defaults
 	kindCount
 )
 
@@ -121,7 +119,7 @@ var schemas = [kindCount]schema{
 	},
 	MeshConfig: {
 		name: "MeshConfig", group: "mesh.istio.io", version: "v1alpha1",
-		plural: "meshconfigs", newSpec: spec[meshconfig.MeshConfig],
+		plural: "meshconfigs", newSpec: spec[MeshConfigSpec],
 	},
 }
 
@@ -172,12 +170,6 @@ func (k Kind) NewSpec() any {
 		return f()
 	}
 	return nil
-}
-
-// protoSpec says whether the kind's spec is a proto message.
-func (k Kind) protoSpec() bool {
-	_, ok := k.NewSpec().(proto.Message)
-	return ok
 }
 
 // Serves says whether version is the kind's version or one of its aliases.
