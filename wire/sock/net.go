@@ -1,0 +1,73 @@
+package sock
+
+import "time"
+
+// netTransport moves bytes with net.Conn's methods. It works with every net.Conn.
+type netTransport struct{ c *Conn }
+
+func (t *netTransport) read(p []byte) (int, error) {
+	t.c.arm()
+	n, err := t.c.nc.Read(p)
+	if n > 0 {
+		return n, nil // an error comes again with the next read
+	}
+	return 0, err
+}
+
+func (t *netTransport) write(a, b []byte) error {
+	if d := t.c.writeTimeout; d > 0 {
+		if err := t.c.nc.SetWriteDeadline(time.Now().Add(d)); err != nil {
+			return err
+		}
+	}
+	if _, err := t.c.nc.Write(a); err != nil {
+		return err
+	}
+	if len(b) == 0 {
+		return nil
+	}
+	_, err := t.c.nc.Write(b)
+	return err
+}
+
+func (t *netTransport) writeRead(w, r []byte) (int, bool, error) {
+	if err := t.write(w, nil); err != nil {
+		return 0, true, err
+	}
+	n, err := t.read(r)
+	return n, true, err
+}
+
+// serve reads once, with the session's buffer held while it waits: there is no way to wait without one.
+func (t *netTransport) serve(s Session) (Next, error) {
+	c := t.c
+	if c.layer != nil {
+		n, err := t.read(c.cipherSpace())
+		if err != nil {
+			s.Park()
+			return Wait, err
+		}
+		c.layer.Feed(c.cipher.b[:n])
+		next, err := c.serveOpened(s)
+		if next == Wait && err == nil {
+			c.releaseCipher()
+			s.Park()
+		}
+		return next, err
+	}
+	n, err := t.read(s.Space())
+	if err != nil {
+		s.Park()
+		return Wait, err
+	}
+	c.rx.Add(int64(n))
+	next := s.Serve(n)
+	if next == Wait {
+		s.Park()
+	}
+	return next, nil
+}
+
+func (t *netTransport) check() error { return nil }
+
+func (t *netTransport) gone() bool { return false }

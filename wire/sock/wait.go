@@ -1,0 +1,131 @@
+package sock
+
+import (
+	"errors"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// Times that bound how late something that the poller doesn't report is noticed.
+const (
+	// watchInterval is how often a waiting upstream looks whether the watched downstream is still there.
+	watchInterval = time.Second
+	// doubtInterval is when an idle downstream connection that was left after a short read is read once more: its
+	// peer's FIN may have come together with the last bytes, which makes no further edge.
+	doubtInterval = 2 * time.Second
+	// DefaultWriteTimeout bounds how long a write may make no progress.
+	DefaultWriteTimeout = 5 * time.Minute
+)
+
+// longAgo is a deadline that has passed.
+var longAgo = time.Unix(1, 0)
+
+// waiting is what a wait may be ended by besides bytes.
+type waiting struct {
+	// deadline is what the reader asked for; armed is what the runtime's timer has, 0 if it has none. The timer may
+	// be earlier than the deadline, never later while somebody waits.
+	deadline, armed Instant
+	// armedProbe says that armed came from an interval above, so that it is soon enough for the next probe too.
+	armedProbe bool
+	// doubt says that the peer may have closed unnoticed.
+	doubt bool
+	// peer is the connection to look at from time to time.
+	peer *Conn
+	// interrupted is set by Interrupt.
+	interrupted atomic.Bool
+}
+
+// SetReadDeadline bounds Read, WriteRead and the waits of Serve; zero removes the bound. It costs next to nothing.
+func (c *Conn) SetReadDeadline(at Instant) { c.waiting.deadline = at }
+
+// ReadDeadline returns what was set.
+func (c *Conn) ReadDeadline() Instant { return c.waiting.deadline }
+
+// SetWriteTimeout bounds how long a write may make no progress; zero means no bound. The default is
+// DefaultWriteTimeout.
+func (c *Conn) SetWriteTimeout(d time.Duration) { c.writeTimeout = d }
+
+// Watch makes waits of this connection end with ErrPeerGone about a second after peer's other side has closed; nil
+// ends the watching. It costs nothing for answers that come sooner.
+func (c *Conn) Watch(peer *Conn) { c.waiting.peer = peer }
+
+// Interrupt ends the wait that is going on, or else the next one, with ErrInterrupted, once.
+func (c *Conn) Interrupt() {
+	c.waiting.interrupted.Store(true)
+	// An error means that the connection is closed, which ends waits as well.
+	_ = c.nc.SetReadDeadline(longAgo)
+}
+
+// arm sees to it that the runtime's timer fires early enough for the wait that is about to begin.
+func (c *Conn) arm() {
+	w := &c.waiting
+	at := w.deadline
+	if w.doubt || w.peer != nil {
+		if w.armed != 0 && w.armedProbe && (at == 0 || w.armed <= at) {
+			return
+		}
+		c.setTimer(at)
+		return
+	}
+	if at == 0 || w.armed != 0 && w.armed <= at {
+		return
+	}
+	w.armed, w.armedProbe = at, false
+	c.startTimer()
+}
+
+// setTimer arms for the earlier of at and the next probe.
+func (c *Conn) setTimer(at Instant) {
+	w := &c.waiting
+	w.armed, w.armedProbe = at, false
+	var interval time.Duration
+	switch {
+	case w.peer != nil:
+		interval = watchInterval
+	case w.doubt:
+		interval = doubtInterval
+	}
+	if interval != 0 {
+		if probe := Now().Add(interval); at == 0 || probe < at {
+			w.armed, w.armedProbe = probe, true
+		}
+	}
+	c.startTimer()
+}
+
+// startTimer gives armed to the runtime. If Interrupt came in between, its deadline is restored.
+func (c *Conn) startTimer() {
+	var t time.Time
+	if c.waiting.armed != 0 {
+		t = c.waiting.armed.Time()
+	}
+	_ = c.nc.SetReadDeadline(t) // fails only on a closed connection, as the read that follows will
+	if c.waiting.interrupted.Load() {
+		_ = c.nc.SetReadDeadline(longAgo)
+	}
+}
+
+// lapsed decides what an error of a wait means. It returns nil if the timer only fired early and the wait is to go
+// on; the timer is armed again then.
+func (c *Conn) lapsed(err error) error {
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	w := &c.waiting
+	if w.interrupted.Swap(false) {
+		c.setTimer(w.deadline)
+		return ErrInterrupted
+	}
+	if w.deadline != 0 && Now() >= w.deadline {
+		w.deadline = 0
+		c.setTimer(0)
+		return ErrTimeout
+	}
+	if w.peer != nil && w.peer.Gone() {
+		c.setTimer(w.deadline)
+		return ErrPeerGone
+	}
+	c.setTimer(w.deadline)
+	return nil
+}
