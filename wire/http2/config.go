@@ -1,0 +1,66 @@
+package http2
+
+// Config bounds what a peer may do. The zero value means Default.
+type Config struct {
+	// MaxConcurrentStreams is how many streams the peer may have open.
+	MaxConcurrentStreams uint32
+	// StreamWindow and ConnWindow are how many bytes of bodies the peer may send
+	// ahead of their being read, on one stream and on all. They bound memory.
+	StreamWindow, ConnWindow uint32
+	// MaxHeaderBytes bounds a decoded header (names, values and 32 bytes a field,
+	// as RFC 9113 counts); MaxHeaderFields its number of fields.
+	MaxHeaderBytes  uint32
+	MaxHeaderFields int
+	// MaxControlFrames bounds the answers (SETTINGS and PING acknowledgements,
+	// resets) that wait for a peer that does not read.
+	MaxControlFrames int
+	// MaxResets is how many streams more than it lets end a peer may reset, and
+	// how many of its streams may be in error, before the connection is closed.
+	MaxResets int
+	// MaxEmptyFrames is how many empty DATA, HEADERS or CONTINUATION frames may
+	// come in a row.
+	MaxEmptyFrames int
+	// MaxPings is how many PING, SETTINGS, PRIORITY and stray WINDOW_UPDATE
+	// frames may come for each stream served, beyond a start-up allowance of
+	// the same number.
+	MaxPings int
+	// EnableConnect announces extended CONNECT (RFC 8441), for servers.
+	EnableConnect bool
+}
+
+// Default returns the limits of a proxy among services.
+func Default() Config {
+	return Config{
+		MaxConcurrentStreams: 1024,
+		StreamWindow:         256 << 10,
+		ConnWindow:           1 << 20,
+		MaxHeaderBytes:       60 << 10,
+		MaxHeaderFields:      100,
+		MaxControlFrames:     1000,
+		MaxResets:            200,
+		MaxEmptyFrames:       16,
+		MaxPings:             1000,
+	}
+}
+
+func (c Config) withDefaults() Config {
+	d := Default()
+	for _, f := range []struct {
+		v *uint32
+		d uint32
+	}{{&c.MaxConcurrentStreams, d.MaxConcurrentStreams}, {&c.StreamWindow, d.StreamWindow}, {&c.ConnWindow, d.ConnWindow},
+		{&c.MaxHeaderBytes, d.MaxHeaderBytes}} {
+		if *f.v == 0 {
+			*f.v = f.d
+		}
+	}
+	for _, f := range []struct{ v, d *int }{{&c.MaxHeaderFields, &d.MaxHeaderFields}, {&c.MaxControlFrames, &d.MaxControlFrames},
+		{&c.MaxResets, &d.MaxResets}, {&c.MaxEmptyFrames, &d.MaxEmptyFrames}, {&c.MaxPings, &d.MaxPings}} {
+		if *f.v == 0 {
+			*f.v = *f.d
+		}
+	}
+	c.StreamWindow = min(c.StreamWindow, maxWindow)
+	c.ConnWindow = min(max(c.ConnWindow, initialWindow), maxWindow)
+	return c
+}

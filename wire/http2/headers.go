@@ -1,0 +1,355 @@
+package http2
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// fieldOverhead is what RFC 9113 section 6.5.2 adds to each field's size.
+const fieldOverhead = 32
+
+// maxFragments bounds how many CONTINUATION frames a header may have.
+const maxFragments = 32
+
+func (r *reader) headers(f *frame) error {
+	if f.stream == 0 || (r.c.server && f.stream%2 == 0) || (!r.c.server && f.stream%2 == 1 && f.stream >= r.c.opened()) {
+		return connError(ProtocolError, "HEADERS on stream %d", f.stream)
+	}
+	if err := f.unpad(); err != nil {
+		return err
+	}
+	if f.has(flagPriority) {
+		if len(f.payload) < 5 {
+			return connError(FrameSizeError, "HEADERS without its priority")
+		}
+		if err := checkDependency(f.stream, f.payload); err != nil {
+			r.headErr = err // the section must still be decoded
+		}
+		f.payload = f.payload[5:]
+	}
+	r.blockStream, r.blockEnd, r.fragments = f.stream, f.has(flagEndStream), 0
+	if f.has(flagEndHeaders) {
+		return r.section(f.payload)
+	}
+	r.block = append(r.block[:0], f.payload...)
+	return nil
+}
+
+func (c *Conn) opened() uint32 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nextID
+}
+
+func (r *reader) continuation(f *frame) error {
+	if r.blockStream == 0 {
+		return connError(ProtocolError, "CONTINUATION without a header section")
+	}
+	r.fragments++
+	r.block = append(r.block, f.payload...)
+	if r.fragments > maxFragments || len(r.block) > 2*int(r.c.cfg.MaxHeaderBytes) {
+		return connError(EnhanceYourCalm, "a header section of more than %d bytes or %d frames", 2*r.c.cfg.MaxHeaderBytes, maxFragments)
+	}
+	if !f.has(flagEndHeaders) {
+		return nil
+	}
+	err := r.section(r.block)
+	if cap(r.block) > keepBuffer {
+		r.block = nil
+	}
+	return err
+}
+
+// section decodes a complete header section and gives it to its stream. It is
+// decoded even if nobody wants it: the compression's state must not drift.
+func (r *reader) section(block []byte) error {
+	id, end := r.blockStream, r.blockEnd
+	r.blockStream = 0
+	c := r.c
+	c.mu.Lock()
+	s := c.streams[id]
+	c.mu.Unlock()
+	fresh := s == nil && c.server && id > c.lastID
+	switch {
+	case fresh:
+		s = newStream(c, id)
+		r.head = &s.head
+	case s != nil && !s.headDone:
+		r.head = &s.head
+		r.head.Reset()
+	default: // trailers, or a stray
+		r.head = new(Head)
+		r.head.Reset()
+	}
+	if err := r.decode(block); err != nil {
+		return err
+	}
+	err := r.headErr
+	r.headErr = nil
+	switch {
+	case fresh:
+		return c.accept(s, end, err)
+	case s == nil:
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.strayLocked(&frame{typ: frameHeaders, stream: id}, nil)
+	case err != nil:
+		return err
+	}
+	return c.moreHeaders(s, r.head, end)
+}
+
+func (r *reader) decode(block []byte) error {
+	if _, err := r.dec.Write(block); err != nil {
+		return connError(CompressionError, "%v", err)
+	}
+	if err := r.dec.Close(); err != nil {
+		return connError(CompressionError, "%v", err)
+	}
+	return nil
+}
+
+// field takes one decoded field. Errors are kept for the end of the section.
+func (r *reader) field(f hpack.HeaderField) {
+	h := r.head
+	h.size += uint32(len(f.Name) + len(f.Value) + fieldOverhead)
+	if r.headErr != nil {
+		return
+	}
+	if h.size > r.c.cfg.MaxHeaderBytes || len(h.Fields) >= r.c.cfg.MaxHeaderFields {
+		r.headErr = &StreamError{Code: ProtocolError, Reason: "the header is too large"}
+		return
+	}
+	if len(f.Name) > 0 && f.Name[0] == ':' {
+		r.headErr = h.addPseudo(f.Name, bytesOf(f.Value))
+		return
+	}
+	r.headErr = h.addField(bytesOf(f.Name), bytesOf(f.Value))
+}
+
+// accept begins a stream of the client's.
+func (c *Conn) accept(s *Stream, end bool, err error) error {
+	if err == nil {
+		err = s.head.checkRequest(c.cfg.EnableConnect)
+	}
+	if err == nil && end && s.head.ContentLength > 0 {
+		err = malformed("content-length without a body")
+	}
+	s.head.joinCookies(cookieName)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastID = s.id
+	if err != nil {
+		return err
+	}
+	if c.draining && c.goAway {
+		return nil // the client was told that this stream would not be looked at
+	}
+	if uint32(len(c.streams)) >= c.cfg.MaxConcurrentStreams {
+		return &StreamError{Code: RefusedStream, Reason: "too many streams"}
+	}
+	if c.running >= int(c.cfg.MaxConcurrentStreams)+c.cfg.MaxResets {
+		return connError(EnhanceYourCalm, "streams are opened and reset too fast")
+	}
+	s.headDone, s.recvEnd = true, end
+	s.connect = string(s.head.Method) == "CONNECT"
+	s.sendWindow = c.peer.initialWindow
+	c.streams[s.id] = s
+	c.running++
+	c.handlers.Go(func() { c.serve(s) })
+	return nil
+}
+
+func (c *Conn) serve(s *Stream) {
+	defer func() {
+		s.Release()
+		c.mu.Lock()
+		c.running--
+		c.mu.Unlock()
+	}()
+	c.handler(s)
+}
+
+// moreHeaders takes a response, an interim response, or trailers.
+func (c *Conn) moreHeaders(s *Stream, h *Head, end bool) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.streams[s.id] != s {
+		return nil // it has just ended from our side
+	}
+	if s.recvEnd {
+		return &StreamError{Code: StreamClosed, Reason: "HEADERS after the end of the message"}
+	}
+	if !s.headDone {
+		return s.responseLocked(h, end)
+	}
+	if !end || h.Status != 0 || h.Method != nil || h.Path != nil || h.Scheme != nil || h.Authority != nil {
+		return malformed("trailers that are none")
+	}
+	s.trailers = h
+	return s.endReceiveLocked()
+}
+
+func (s *Stream) responseLocked(h *Head, end bool) error {
+	if !h.statusSeen || h.Method != nil || h.Path != nil || h.Scheme != nil || h.Authority != nil || h.Protocol != nil {
+		return malformed("a response has a status and no other pseudo field")
+	}
+	if h.Status == 101 {
+		return malformed("101 does not exist in HTTP/2")
+	}
+	if h.Status < 200 {
+		if end || len(s.interim) >= maxInterim {
+			return malformed("interim responses")
+		}
+		s.interim = append(s.interim, h.Status)
+		s.wakeReader()
+		return nil
+	}
+	s.headDone = true
+	if end {
+		return s.endReceiveLocked()
+	}
+	s.wakeReader()
+	return nil
+}
+
+// maxInterim bounds the interim responses that wait to be read.
+const maxInterim = 16
+
+// streamFault resets a stream, and the connection of a peer that makes too
+// many faults.
+func (c *Conn) streamFault(id uint32, fault *StreamError) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refusedBy++; c.refusedBy > c.cfg.MaxResets {
+		return connError(EnhanceYourCalm, "too many faulty streams")
+	}
+	if s := c.streams[id]; s != nil {
+		c.resetLocked(s, fault.Code, fault)
+		return nil
+	}
+	c.rememberResetLocked(id)
+	c.out = appendReset(c.out, id, fault.Code)
+	c.control++
+	return nil
+}
+
+// peerReset takes RST_STREAM.
+func (c *Conn) peerReset(f *frame) error {
+	if f.stream == 0 {
+		return connError(ProtocolError, "RST_STREAM without a stream")
+	}
+	if len(f.payload) != 4 {
+		return connError(FrameSizeError, "RST_STREAM of %d bytes", len(f.payload))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[f.stream]
+	if s == nil {
+		if c.idleStreamLocked(f.stream) {
+			return connError(ProtocolError, "RST_STREAM for stream %d, which does not exist", f.stream)
+		}
+		return nil
+	}
+	code := ErrCode(binary.BigEndian.Uint32(f.payload))
+	if c.server {
+		if c.refusedBy++; c.refusedBy > c.cfg.MaxResets {
+			return connError(EnhanceYourCalm, "streams are reset too fast")
+		}
+	}
+	delete(c.streams, f.stream)
+	if code == NoError && s.headDone && !c.server {
+		// The server has answered and does not want the rest of the request: RFC
+		// 9113 section 8.1. The response stays readable.
+		s.sendEnd = true
+	}
+	s.failLocked(&StreamError{Code: code, Remote: true})
+	c.idleLocked()
+	return nil
+}
+
+// ping answers PING, and notes the answer to ours.
+func (c *Conn) ping(f *frame) error {
+	if f.stream != 0 {
+		return connError(ProtocolError, "PING on a stream")
+	}
+	if len(f.payload) != 8 {
+		return connError(FrameSizeError, "PING of %d bytes", len(f.payload))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.has(flagAck) {
+		if pinged := c.pinged; pinged != nil && [8]byte(f.payload) == c.pingData {
+			c.pinged = nil
+			pinged()
+		}
+		return nil
+	}
+	c.out = append(appendFrameHeader(c.out, 8, framePing, flagAck, 0), f.payload...)
+	c.control++
+	return nil
+}
+
+// peerGoAway takes GOAWAY: no new streams, and those that the peer will not
+// look at can go elsewhere.
+func (c *Conn) peerGoAway(f *frame) error {
+	if f.stream != 0 {
+		return connError(ProtocolError, "GOAWAY on a stream")
+	}
+	if len(f.payload) < 8 {
+		return connError(FrameSizeError, "GOAWAY of %d bytes", len(f.payload))
+	}
+	last := binary.BigEndian.Uint32(f.payload) & maxWindow
+	code := ErrCode(binary.BigEndian.Uint32(f.payload[4:]))
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	for id, s := range c.streams {
+		if !c.server && id > last {
+			delete(c.streams, id)
+			s.failLocked(&StreamError{Code: RefusedStream, Remote: true})
+		}
+	}
+	if code != NoError {
+		return &ConnError{Code: code, Reason: string(f.payload[8:min(len(f.payload), 264)]), Remote: true}
+	}
+	c.idleLocked()
+	return nil
+}
+
+// windowUpdate takes WINDOW_UPDATE.
+func (c *Conn) windowUpdate(f *frame) error {
+	if len(f.payload) != 4 {
+		return connError(FrameSizeError, "WINDOW_UPDATE of %d bytes", len(f.payload))
+	}
+	n := int64(binary.BigEndian.Uint32(f.payload) & maxWindow)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f.stream == 0 {
+		if c.sendWindow += n; n == 0 || c.sendWindow > maxWindow {
+			code := FlowControlError
+			if n == 0 {
+				code = ProtocolError
+			}
+			return connError(code, "WINDOW_UPDATE by %d", n)
+		}
+		c.wakeWritersLocked()
+		return nil
+	}
+	s := c.streams[f.stream]
+	if s == nil {
+		if c.idleStreamLocked(f.stream) {
+			return connError(ProtocolError, "WINDOW_UPDATE for stream %d, which does not exist", f.stream)
+		}
+		return nil
+	}
+	if n == 0 {
+		return &StreamError{Code: ProtocolError, Reason: "WINDOW_UPDATE by 0"}
+	}
+	if s.sendWindow += n; s.sendWindow > maxWindow {
+		return &StreamError{Code: FlowControlError, Reason: "WINDOW_UPDATE overflows the window"}
+	}
+	s.wakeWriter()
+	return nil
+}
