@@ -26,8 +26,13 @@ type Layer interface {
 	Goodbye(dst []byte) []byte
 }
 
-// SetLayer installs a layer. All that follows is encrypted. The connection must not be in use.
-func (c *Conn) SetLayer(l Layer) { c.layer = l }
+// SetLayer installs a layer. All that follows is encrypted, and bytes are counted anew, so that the handshake's don't
+// count. The connection must not be in use.
+func (c *Conn) SetLayer(l Layer) {
+	c.layer = l
+	c.rx.Store(0)
+	c.tx.Store(0)
+}
 
 // Layer returns the installed layer, or nil.
 func (c *Conn) Layer() Layer { return c.layer }

@@ -1,0 +1,142 @@
+package tlsconn
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"lateen.dev/lateen/wire/sock"
+)
+
+// memory is the connection that crypto/tls sees. During the handshake it passes through to the socket; afterwards it
+// reads what was fed and gathers what is written.
+type memory struct {
+	c    *sock.Conn
+	open bool // the handshake is over
+
+	in []byte
+
+	mu  sync.Mutex
+	out []byte
+}
+
+// starved is the error that crypto/tls takes for a reason to try again later.
+type starved struct{}
+
+func (starved) Error() string   { return "need more ciphertext" }
+func (starved) Timeout() bool   { return true }
+func (starved) Temporary() bool { return true }
+
+// Read implements net.Conn.
+func (m *memory) Read(p []byte) (int, error) {
+	if !m.open {
+		return m.c.Read(p)
+	}
+	if len(m.in) == 0 {
+		return 0, starved{}
+	}
+	n := copy(p, m.in)
+	m.in = m.in[n:]
+	return n, nil
+}
+
+// Write implements net.Conn. It never fails after the handshake.
+func (m *memory) Write(p []byte) (int, error) {
+	if !m.open {
+		return m.c.Write(p)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.out = append(m.out, p...)
+	return len(p), nil
+}
+
+// The rest of net.Conn. The owner of the sock.Conn closes it and sets deadlines.
+
+func (m *memory) Close() error                     { return nil }
+func (m *memory) LocalAddr() net.Addr              { return m.c.LocalAddr() }
+func (m *memory) RemoteAddr() net.Addr             { return m.c.RemoteAddr() }
+func (m *memory) SetDeadline(time.Time) error      { return nil }
+func (m *memory) SetReadDeadline(time.Time) error  { return nil }
+func (m *memory) SetWriteDeadline(time.Time) error { return nil }
+
+// layer is sock.Layer by crypto/tls over memory.
+type layer struct {
+	t *tls.Conn
+	m *memory
+}
+
+var _ sock.Layer = (*layer)(nil)
+
+func (l *layer) Feed(cipher []byte) { l.m.in = cipher }
+
+func (l *layer) Open(p []byte) (int, error) {
+	n, err := l.t.Read(p)
+	if n > 0 {
+		return n, nil
+	}
+	if _, ok := err.(starved); ok {
+		return 0, sock.ErrMore
+	}
+	return 0, err
+}
+
+func (l *layer) Seal(dst, p []byte) ([]byte, error) {
+	l.take(dst)
+	_, err := l.t.Write(p)
+	return l.give(), err
+}
+
+func (l *layer) Pending() bool {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	return len(l.m.out) > 0
+}
+
+func (l *layer) Flush(dst []byte) []byte {
+	l.take(dst)
+	return l.give()
+}
+
+func (l *layer) Goodbye(dst []byte) []byte {
+	l.take(dst)
+	_ = l.t.CloseWrite() // over memory it fails only if the goodbye has been said before
+	return l.give()
+}
+
+// take makes dst the memory that is written to, behind it what was written before.
+func (l *layer) take(dst []byte) {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	l.m.out = append(dst, l.m.out...)
+}
+
+func (l *layer) give() []byte {
+	l.m.mu.Lock()
+	defer l.m.mu.Unlock()
+	out := l.m.out
+	l.m.out = nil
+	return out
+}
+
+// handshake runs a handshake and installs the layer.
+func handshake(c *sock.Conn, m *memory, t *tls.Conn, timeout time.Duration) (Result, error) {
+	c.SetReadDeadline(sock.Now().Add(timeout))
+	err := t.Handshake()
+	c.SetReadDeadline(0)
+	if err != nil {
+		return Result{}, err
+	}
+	m.open = true
+	c.SetLayer(&layer{t: t, m: m})
+	cs := t.ConnectionState()
+	r := Result{
+		Version: cs.Version, CipherSuite: cs.CipherSuite, ALPN: cs.NegotiatedProtocol, SNI: cs.ServerName,
+		Resumed: cs.DidResume,
+	}
+	if len(cs.PeerCertificates) > 0 {
+		r.Peer = peerOf(cs.PeerCertificates[0])
+	}
+	return r, nil
+}
