@@ -1,0 +1,240 @@
+// Package machine is the server's side of one xDS stream as a pure state
+// machine: what the client asks for and what the control plane wants go in as
+// events, the frames to send come out. It does no I/O, reads no clock and
+// starts no goroutines; the same machine serves delta and state-of-the-world.
+//
+// Its promise is make before break. Additions and changes go out in the order
+// of xds.Rank, removals in the reverse, and each step waits until the client
+// has acknowledged the one before, so that at every moment the client has all
+// that its configuration refers to. A client that is busy acknowledging holds
+// one frame for each type; newer states replace each other meanwhile.
+//
+// Called by xds/server. A Machine belongs to one goroutine.
+//
+// May import: xds.
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"lateen.dev/lateen/xds"
+)
+
+// Limits of one client.
+type Limits struct {
+	Names      int
+	Types      int
+	FrameBytes int
+}
+
+// ErrLimit ends the stream of a client that asks for too much.
+var ErrLimit = errors.New("too many subscriptions")
+
+// Request is a client's message of either protocol.
+type Request struct {
+	TypeURL string
+	// Nonce of the response that this answers; "" for none.
+	Nonce string
+	// Refused is set by an error detail, Reason is its message.
+	Refused bool
+	Reason  string
+
+	// Names is the whole subscription, state-of-the-world only.
+	Names []string
+
+	// Subscribe and Unsubscribe change the subscription, Initial tells the
+	// versions held from an earlier stream; delta only.
+	Subscribe, Unsubscribe []string
+	Initial                map[string]string
+}
+
+// Frame is one response to send.
+type Frame struct {
+	TypeURL   string
+	Nonce     string
+	Version   string
+	Resources []*xds.Resource
+	// Removed is empty in state-of-the-world, where absence says it.
+	Removed []string
+}
+
+// Nack is a client's refusal of a frame.
+type Nack struct {
+	TypeURL string
+	// Names refused, as far as the reason tells; all of the frame otherwise.
+	Names    []string
+	Reason   string
+	Revision uint64
+}
+
+// Demand names what was subscribed to and is not in the state.
+type Demand struct {
+	TypeURL string
+	Names   []string
+}
+
+// Out is what a step leads to.
+type Out struct {
+	Frames []*Frame
+	Nack   *Nack
+	Demand *Demand
+}
+
+// Machine is the state of one stream.
+type Machine struct {
+	delta  bool
+	limits Limits
+	state  *xds.State
+	// types is sorted in the order of additions.
+	types []*subscription
+	names int
+	nonce uint64
+	// warming holds clusters whose change was sent while their endpoints have
+	// not been sent since: a client takes a changed cluster into use only after
+	// hearing its endpoints again.
+	warming map[string]struct{}
+}
+
+// New starts a stream on which the client shall have the given state.
+func New(delta bool, limits Limits, state *xds.State) *Machine {
+	return &Machine{delta: delta, limits: limits, state: state, warming: make(map[string]struct{})}
+}
+
+// Target replaces the state that the client shall have.
+func (m *Machine) Target(state *xds.State) Out {
+	m.state = state
+	return Out{Frames: m.next()}
+}
+
+// Request takes in a client's message.
+func (m *Machine) Request(r *Request) (Out, error) {
+	s, fresh, err := m.subscription(r.TypeURL)
+	if err != nil {
+		return Out{}, err
+	}
+	var out Out
+	if !fresh && r.Nonce != "" {
+		if stale := r.Nonce != s.nonce; stale && !m.delta {
+			// The client will answer the newer response too, and then tell its
+			// names again.
+			return Out{}, nil
+		} else if !stale {
+			out.Nack = m.answered(s, r)
+		}
+	}
+	var missing []string
+	if m.delta {
+		missing = m.changeDelta(s, r, fresh)
+	} else {
+		missing = m.changeSotW(s, r, fresh)
+	}
+	if m.names > m.limits.Names {
+		return Out{}, fmt.Errorf("%w: more than %d names", ErrLimit, m.limits.Names)
+	}
+	if len(missing) > 0 {
+		out.Demand = &Demand{TypeURL: r.TypeURL, Names: missing}
+	}
+	out.Frames = m.next()
+	return out, nil
+}
+
+// subscription finds or begins the type's.
+func (m *Machine) subscription(typeURL string) (s *subscription, fresh bool, err error) {
+	i, found := slices.BinarySearchFunc(m.types, typeURL, func(s *subscription, url string) int { return xds.CompareTypes(s.url, url) })
+	if found {
+		return m.types[i], false, nil
+	}
+	if typeURL == "" {
+		return nil, false, errors.New("request without a type URL")
+	}
+	if len(m.types) >= m.limits.Types {
+		return nil, false, fmt.Errorf("%w: more than %d types", ErrLimit, m.limits.Types)
+	}
+	s = newSubscription(typeURL)
+	m.types = slices.Insert(m.types, i, s)
+	return s, true, nil
+}
+
+// changeDelta applies what a delta request says about the subscription and
+// returns the names that the state lacks.
+func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing []string) {
+	target := m.state.Set(s.url)
+	if fresh && len(r.Subscribe) == 0 && len(r.Unsubscribe) == 0 && !xds.ByNameOnly(s.url) {
+		s.subscribeAll()
+	}
+	for _, name := range r.Subscribe {
+		if name == xds.Wildcard {
+			s.subscribeAll()
+			continue
+		}
+		m.names += s.subscribe(name, target)
+		if target.Get(name) == nil {
+			s.owed[name] = struct{}{}
+			missing = append(missing, name)
+		}
+	}
+	for _, name := range r.Unsubscribe {
+		if name == xds.Wildcard {
+			s.unsubscribeAll()
+			continue
+		}
+		m.names -= s.unsubscribe(name)
+		if s.wildcard && target.Get(name) == nil {
+			s.owed[name] = struct{}{}
+		}
+	}
+	if fresh {
+		s.claim(r.Initial, target)
+	}
+	return missing
+}
+
+// changeSotW applies the names of a state-of-the-world request.
+func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing []string) {
+	target := m.state.Set(s.url)
+	all := slices.Contains(r.Names, xds.Wildcard)
+	if len(r.Names) == 0 && !xds.ByNameOnly(s.url) && len(s.names) == 0 && (fresh || s.wildcard) {
+		all = true
+	}
+	if !fresh && r.Nonce == "" {
+		s.restart()
+	}
+	switch {
+	case all && !s.wildcard:
+		s.subscribeAll()
+	case !all && s.wildcard:
+		s.unsubscribeAll()
+	}
+	wanted := make(map[string]struct{}, len(r.Names))
+	for _, name := range r.Names {
+		if name == xds.Wildcard {
+			continue
+		}
+		wanted[name] = struct{}{}
+		if _, have := s.names[name]; have && r.Nonce != "" {
+			continue
+		}
+		m.names += s.subscribe(name, target)
+		s.owes = true
+		if target.Get(name) == nil {
+			missing = append(missing, name)
+		}
+	}
+	for name := range s.names {
+		if _, ok := wanted[name]; !ok {
+			m.names -= s.unsubscribe(name)
+		}
+	}
+	return missing
+}
+
+func (m *Machine) newNonce() string {
+	m.nonce++
+	return strconv.FormatUint(m.nonce, 10)
+}
+
+// Revision of the newest state.
+func (m *Machine) Revision() uint64 { return m.state.Revision }

@@ -1,0 +1,388 @@
+package machine
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"lateen.dev/lateen/xds"
+)
+
+// mesh makes random states in which every reference has its target. A
+// resource's refs are kept beside it so that the client can follow them.
+type mesh struct {
+	rnd      *rand.Rand
+	revision uint64
+	refs     map[*xds.Resource][]string
+	// bad versions are refused by clients.
+	bad map[string]bool
+	n   int
+}
+
+func (g *mesh) make(typeURL, name string, refs []string) *xds.Resource {
+	var body []byte
+	for _, ref := range refs {
+		body = append(body, 0x0a, byte(len(ref)))
+		body = append(body, ref...)
+	}
+	g.n++
+	version := fmt.Sprintf("%d", g.n)
+	if g.rnd.IntN(25) == 0 {
+		g.bad[version] = true
+	}
+	r := &xds.Resource{Name: name, TypeURL: typeURL, Version: version, Body: &anypb.Any{TypeUrl: typeURL, Value: body}}
+	g.refs[r] = refs
+	return r
+}
+
+func (g *mesh) some(names []string, atMost int) []string {
+	out := slices.Clone(names)
+	g.rnd.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
+	return out[:min(len(out), 1+g.rnd.IntN(atMost))]
+}
+
+// next changes a state here and there. References stay whole: a route or
+// listener whose target went away is made anew.
+func (g *mesh) next(old *xds.State) *xds.State {
+	g.revision++
+	pick := func(typeURL string, pool int, prefix string) map[string]*xds.Resource {
+		out := map[string]*xds.Resource{}
+		for i := range pool {
+			name := fmt.Sprintf("%s%d", prefix, i)
+			r := old.Set(typeURL).Get(name)
+			if present := g.rnd.IntN(10) != 0 == (r != nil); present && (r != nil || g.rnd.IntN(10) == 0) || r == nil && g.rnd.IntN(8) == 0 {
+				out[name] = r
+			}
+		}
+		return out
+	}
+	clusters := pick(xds.ClusterType, 12, "c")
+	if len(clusters) == 0 {
+		clusters["c0"] = old.Set(xds.ClusterType).Get("c0")
+	}
+	endpoints := map[string]*xds.Resource{}
+	for name, r := range clusters {
+		if r == nil || g.rnd.IntN(10) == 0 {
+			clusters[name] = g.make(xds.ClusterType, name, nil)
+		}
+		if endpoints[name] = old.Set(xds.EndpointType).Get(name); endpoints[name] == nil || g.rnd.IntN(5) == 0 {
+			endpoints[name] = g.make(xds.EndpointType, name, nil)
+		}
+	}
+	clusterNames := slices.Sorted(maps.Keys(clusters))
+	routes := g.referring(pick(xds.RouteType, 5, "r"), xds.RouteType, clusterNames)
+	targets := slices.Concat(clusterNames, slices.Sorted(maps.Keys(routes)))
+	listeners := g.referring(pick(xds.ListenerType, 5, "l"), xds.ListenerType, targets)
+	set := func(typeURL string, m map[string]*xds.Resource) *xds.Set {
+		return xds.NewSet(typeURL, slices.Collect(maps.Values(m)))
+	}
+	return xds.NewState(g.revision, time.Time{}, set(xds.ClusterType, clusters), set(xds.EndpointType, endpoints),
+		set(xds.RouteType, routes), set(xds.ListenerType, listeners))
+}
+
+func (g *mesh) referring(m map[string]*xds.Resource, typeURL string, targets []string) map[string]*xds.Resource {
+	for name, r := range m {
+		dangling := slices.ContainsFunc(g.refs[r], func(ref string) bool { return !slices.Contains(targets, ref) })
+		if r == nil || dangling || g.rnd.IntN(6) == 0 {
+			m[name] = g.make(typeURL, name, g.some(targets, 4))
+		}
+	}
+	return m
+}
+
+// proxy is a client as Envoy is one: it takes frames one after the other,
+// follows references with subscriptions, and keeps the old version of what it
+// refuses.
+type proxy struct {
+	t     *testing.T
+	g     *mesh
+	delta bool
+	have  map[string]map[string]*xds.Resource
+	// names subscribed to by name, by type.
+	names map[string]map[string]bool
+	log   []string
+}
+
+var proxyTypes = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType}
+
+func newProxy(t *testing.T, g *mesh, delta bool) *proxy {
+	p := &proxy{t: t, g: g, delta: delta, have: map[string]map[string]*xds.Resource{}, names: map[string]map[string]bool{}}
+	for _, url := range proxyTypes {
+		p.have[url], p.names[url] = map[string]*xds.Resource{}, map[string]bool{}
+	}
+	return p
+}
+
+// hello is what the client sends on a new stream.
+func (p *proxy) hello() (out []*Request) {
+	for _, url := range proxyTypes {
+		r := &Request{TypeURL: url}
+		names := slices.Sorted(maps.Keys(p.names[url]))
+		if xds.ByNameOnly(url) && len(names) == 0 {
+			continue
+		}
+		if p.delta {
+			r.Subscribe, r.Initial = names, map[string]string{}
+			for name, res := range p.have[url] {
+				r.Initial[name] = res.Version
+			}
+		} else {
+			r.Names = names
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// take applies a frame, checks the property and returns the requests that
+// follow: new subscriptions first, then the answer.
+func (p *proxy) take(f *Frame) (out []*Request) {
+	p.log = append(p.log, p.describe(f))
+	var refused []string
+	seen := map[string]bool{}
+	for _, r := range f.Resources {
+		seen[r.Name] = true
+		if p.g.bad[r.Version] {
+			refused = append(refused, r.Name)
+		} else {
+			p.have[f.TypeURL][r.Name] = r
+		}
+	}
+	for _, name := range f.Removed {
+		delete(p.have[f.TypeURL], name)
+	}
+	if !p.delta && !xds.ByNameOnly(f.TypeURL) {
+		maps.DeleteFunc(p.have[f.TypeURL], func(name string, _ *xds.Resource) bool { return !seen[name] })
+	}
+	p.check()
+	follow := p.follow(f.TypeURL)
+	answer := &Request{TypeURL: f.TypeURL, Nonce: f.Nonce}
+	if !p.delta {
+		answer.Names = slices.Sorted(maps.Keys(p.names[f.TypeURL]))
+	}
+	if len(refused) > 0 {
+		answer.Refused, answer.Reason = true, "cannot use "+strings.Join(refused, " and ")
+	}
+	return append(follow, answer)
+}
+
+func (p *proxy) describe(f *Frame) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s:", xds.ShortType(f.TypeURL))
+	for _, r := range f.Resources {
+		fmt.Fprintf(&b, " %s=%s%v", r.Name, r.Version, p.g.refs[r])
+		if p.g.bad[r.Version] {
+			b.WriteString("!")
+		}
+	}
+	for _, name := range f.Removed {
+		fmt.Fprintf(&b, " -%s", name)
+	}
+	return b.String()
+}
+
+// check is the property: no listener or route in use refers to a cluster that
+// the client lacks, or to one without endpoints that the mesh has.
+func (p *proxy) check() {
+	p.t.Helper()
+	use := func(kind, name string, r *xds.Resource) {
+		for _, ref := range p.g.refs[r] {
+			if strings.HasPrefix(ref, "c") && p.have[xds.ClusterType][ref] == nil {
+				p.t.Fatalf("%s %s=%s refers to cluster %s, which the client does not have\n%s", kind, name, r.Version, ref, strings.Join(p.log, "\n"))
+			}
+		}
+	}
+	active := map[string]bool{}
+	for name, l := range p.have[xds.ListenerType] {
+		use("listener", name, l)
+		for _, ref := range p.g.refs[l] {
+			active[ref] = true
+		}
+	}
+	for name, r := range p.have[xds.RouteType] {
+		if active[name] {
+			use("route", name, r)
+		}
+	}
+}
+
+// follow subscribes to endpoints of clusters and routes of listeners.
+func (p *proxy) follow(changed string) []*Request {
+	wanted, url := map[string]bool{}, ""
+	switch changed {
+	case xds.ClusterType:
+		url = xds.EndpointType
+		for name := range p.have[xds.ClusterType] {
+			wanted[name] = true
+		}
+	case xds.ListenerType:
+		url = xds.RouteType
+		for _, l := range p.have[xds.ListenerType] {
+			for _, ref := range p.g.refs[l] {
+				if strings.HasPrefix(ref, "r") {
+					wanted[ref] = true
+				}
+			}
+		}
+	default:
+		return nil
+	}
+	r := &Request{TypeURL: url}
+	for name := range wanted {
+		if !p.names[url][name] {
+			r.Subscribe = append(r.Subscribe, name)
+		}
+	}
+	for name := range p.names[url] {
+		if !wanted[name] {
+			r.Unsubscribe = append(r.Unsubscribe, name)
+			delete(p.have[url], name)
+		}
+	}
+	p.names[url] = wanted
+	if len(r.Subscribe)+len(r.Unsubscribe) == 0 {
+		return nil
+	}
+	slices.Sort(r.Subscribe)
+	slices.Sort(r.Unsubscribe)
+	r.Names = slices.Sorted(maps.Keys(wanted))
+	return []*Request{r}
+}
+
+// link carries frames and requests in order, each side at its own pace.
+type link struct {
+	m        *Machine
+	p        *proxy
+	frames   []*Frame
+	requests []*Request
+	// nonce of the last frame that the client took, by type: what a
+	// state-of-the-world request carries.
+	nonces map[string]string
+}
+
+func (l *link) connect(t *testing.T, state *xds.State) {
+	limits := Limits{Names: 1000, Types: 10, FrameBytes: 100}
+	l.m = New(l.p.delta, limits, state)
+	l.frames, l.nonces = nil, map[string]string{}
+	l.requests = l.p.hello()
+	l.p.log = append(l.p.log, "--- connected")
+}
+
+func (l *link) client() {
+	f := l.frames[0]
+	l.frames = l.frames[1:]
+	l.nonces[f.TypeURL] = f.Nonce
+	for _, r := range l.p.take(f) {
+		if !l.p.delta {
+			r.Nonce = l.nonces[r.TypeURL]
+			r.Subscribe, r.Unsubscribe = nil, nil
+		} else {
+			r.Names = nil
+		}
+		l.requests = append(l.requests, r)
+	}
+}
+
+func (l *link) server(t *testing.T) {
+	r := l.requests[0]
+	l.requests = l.requests[1:]
+	out, err := l.m.Request(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.frames = append(l.frames, out.Frames...)
+}
+
+func (l *link) drain(t *testing.T) {
+	for range 10_000 {
+		switch {
+		case len(l.requests) > 0:
+			l.server(t)
+		case len(l.frames) > 0:
+			l.client()
+		default:
+			return
+		}
+	}
+	t.Fatalf("the stream does not come to rest\n%s", strings.Join(l.p.log[len(l.p.log)-40:], "\n"))
+}
+
+// final checks that a client at rest has the state, but for what it refuses and
+// what is held back because of that.
+func (l *link) final(state *xds.State) {
+	l.p.t.Helper()
+	if l.m.Acked() != state.Revision {
+		l.p.t.Errorf("at rest with revision %d of %d acknowledged\n%s", l.m.Acked(), state.Revision, strings.Join(l.p.log, "\n"))
+	}
+	clean := true
+	for _, url := range proxyTypes {
+		for r := range state.Set(url).All() {
+			clean = clean && !l.p.g.bad[r.Version]
+		}
+	}
+	if !clean {
+		return
+	}
+	for _, url := range proxyTypes {
+		for r := range state.Set(url).All() {
+			wanted := !xds.ByNameOnly(url) || l.p.names[url][r.Name]
+			if have := l.p.have[url][r.Name]; wanted && (have == nil || have.Version != r.Version) {
+				l.p.t.Errorf("at rest without %s %s=%s\n%s", xds.ShortType(url), r.Name, r.Version, strings.Join(l.p.log, "\n"))
+			}
+		}
+		for name := range l.p.have[url] {
+			if state.Set(url).Get(name) == nil && !xds.ByNameOnly(url) {
+				l.p.t.Errorf("at rest with %s %s, which is gone\n%s", xds.ShortType(url), name, strings.Join(l.p.log, "\n"))
+			}
+		}
+	}
+}
+
+// TestMakeBeforeBreak drives random changes, answers, refusals and reconnects
+// against both kinds of stream, and checks after every frame that what the
+// client uses refers to nothing that it lacks.
+func TestMakeBeforeBreak(t *testing.T) {
+	for _, delta := range []bool{true, false} {
+		t.Run(fmt.Sprintf("delta=%v", delta), func(t *testing.T) {
+			for seed := range uint64(400) {
+				churn(t, delta, seed)
+				if t.Failed() {
+					t.Fatalf("seed %d", seed)
+				}
+			}
+		})
+	}
+}
+
+func churn(t *testing.T, delta bool, seed uint64) {
+	g := &mesh{rnd: rand.New(rand.NewPCG(seed, 1)), refs: map[*xds.Resource][]string{nil: nil}, bad: map[string]bool{}}
+	state := g.next(nil)
+	l := &link{p: newProxy(t, g, delta)}
+	l.connect(t, state)
+	for range 300 {
+		switch what := g.rnd.IntN(20); {
+		case what == 0:
+			state = g.next(state)
+			l.frames = append(l.frames, l.m.Target(state).Frames...)
+		case what == 1 && g.rnd.IntN(8) == 0:
+			if !delta {
+				// A state-of-the-world client cannot say what it holds, so what it
+				// still uses cannot be kept for it: it counts as a new one.
+				l.p = newProxy(t, g, delta)
+			}
+			l.connect(t, state)
+		case what < 10 && len(l.frames) > 0:
+			l.client()
+		case len(l.requests) > 0:
+			l.server(t)
+		}
+	}
+	l.drain(t)
+	l.final(state)
+}

@@ -1,0 +1,267 @@
+package machine
+
+import (
+	"lateen.dev/lateen/xds"
+)
+
+// subscription is what one client asked for, has, and was sent, of one type.
+type subscription struct {
+	url  string
+	rank int
+
+	wildcard bool
+	names    map[string]struct{}
+
+	// What the client has is base, corrected by over (nil: it does not have
+	// it), restricted to what it subscribed to. A client that is up to date has
+	// the newest set as base and nothing in over, so it costs no memory of its
+	// own.
+	base *xds.Set
+	over map[string]*xds.Resource
+
+	// refused holds what the client would not take, until the state wants
+	// another version or the name leaves the subscription.
+	refused map[string]refusal
+	// owed names do not exist, and the client waits to hear it. owes says that
+	// it waits for a response even if that is empty.
+	owed map[string]struct{}
+	owes bool
+
+	nonce    string
+	inflight *inflight
+
+	// ackedRevision and acked are the newest revision of which the client has
+	// everything, and the set it then had; sent says that there was a response
+	// or that none was needed.
+	ackedRevision uint64
+	acked         *xds.Set
+	sent          bool
+}
+
+type refusal struct {
+	version  string
+	revision uint64
+}
+
+// inflight is a response that has not been answered.
+type inflight struct {
+	resources []*xds.Resource
+	removed   []string
+	revision  uint64
+	// completes is the set that the client has after taking the response, apart
+	// from what is in refused; nil if more must follow, or if the subscription
+	// or the refusals changed meanwhile.
+	completes *xds.Set
+	// overtaken names were subscribed to anew or given up after the response
+	// was sent: its answer says nothing about them.
+	overtaken map[string]struct{}
+}
+
+// overtake notes a change of the subscription while a response is in flight.
+func (s *subscription) overtake(name string) {
+	f := s.inflight
+	if f == nil {
+		return
+	}
+	f.completes = nil
+	if f.overtaken == nil {
+		f.overtaken = make(map[string]struct{})
+	}
+	f.overtaken[name] = struct{}{}
+}
+
+func newSubscription(url string) *subscription {
+	return &subscription{
+		url:     url,
+		rank:    xds.Rank(url),
+		names:   make(map[string]struct{}),
+		over:    make(map[string]*xds.Resource),
+		refused: make(map[string]refusal),
+		owed:    make(map[string]struct{}),
+	}
+}
+
+func (s *subscription) subscribed(name string) bool {
+	if s.wildcard {
+		return true
+	}
+	_, ok := s.names[name]
+	return ok
+}
+
+// has is the client's version of a resource; nil if it has none.
+func (s *subscription) has(name string) *xds.Resource {
+	if r, ok := s.over[name]; ok {
+		return r
+	}
+	if !s.subscribed(name) {
+		return nil
+	}
+	return s.base.Get(name)
+}
+
+// subscribeAll begins a wildcard subscription: the client has only what it
+// named before.
+func (s *subscription) subscribeAll() {
+	s.owes = true
+	if s.wildcard {
+		return
+	}
+	over := make(map[string]*xds.Resource, len(s.names))
+	for name := range s.names {
+		over[name] = s.has(name)
+	}
+	s.wildcard, s.base, s.over = true, nil, over
+	s.overtake(xds.Wildcard)
+}
+
+// restart forgets what the client has, because it begins again.
+func (s *subscription) restart() {
+	s.inflight, s.base, s.owes = nil, nil, true
+	clear(s.over)
+	clear(s.refused)
+}
+
+// unsubscribeAll ends it: the client forgets what it did not name.
+func (s *subscription) unsubscribeAll() {
+	s.wildcard = false
+	s.overtake(xds.Wildcard)
+	for name := range s.over {
+		if !s.subscribed(name) {
+			delete(s.over, name)
+		}
+	}
+	for name := range s.refused {
+		if !s.subscribed(name) {
+			delete(s.refused, name)
+		}
+	}
+}
+
+// subscribe adds a name, which the client by that says it does not have, and
+// returns by how many names the subscription grew.
+func (s *subscription) subscribe(name string, target *xds.Set) int {
+	if len(s.names) == 0 && !s.wildcard {
+		// Nothing else is had, so everything but the names in over agrees with
+		// any base.
+		s.base = target
+	}
+	s.over[name] = nil
+	s.overtake(name)
+	delete(s.refused, name)
+	if _, had := s.names[name]; had {
+		return 0
+	}
+	s.names[name] = struct{}{}
+	return 1
+}
+
+// unsubscribe takes a name out, and returns by how many names the subscription
+// shrank. Under a wildcard the client forgets the resource and must hear of it
+// again.
+func (s *subscription) unsubscribe(name string) int {
+	_, had := s.names[name]
+	s.overtake(name)
+	delete(s.names, name)
+	delete(s.owed, name)
+	delete(s.refused, name)
+	if s.wildcard {
+		s.over[name] = nil
+	} else {
+		delete(s.over, name)
+	}
+	if had {
+		return 1
+	}
+	return 0
+}
+
+// claim believes a client that comes back with what it has. Only its words are
+// known, not the bodies.
+func (s *subscription) claim(versions map[string]string, target *xds.Set) {
+	if len(versions) == 0 {
+		return
+	}
+	if s.wildcard {
+		s.base = target
+		for r := range target.All() {
+			if _, ok := versions[r.Name]; !ok {
+				s.over[r.Name] = nil
+			}
+		}
+	}
+	for name, version := range versions {
+		if !s.subscribed(name) {
+			continue
+		}
+		delete(s.owed, name)
+		if want := target.Get(name); want != nil && want.Version == version {
+			delete(s.over, name)
+		} else {
+			s.over[name] = &xds.Resource{Name: name, TypeURL: s.url, Version: version}
+		}
+	}
+}
+
+// change is what a client lacks of one type.
+type change struct {
+	// puts are to be added or replaced, removes to be taken away.
+	puts    []*xds.Resource
+	removes []string
+}
+
+func (c *change) empty() bool { return len(c.puts) == 0 && len(c.removes) == 0 }
+
+// pending compares what the client has with the target. What the client has
+// refused in just that version is not pending.
+func (s *subscription) pending(target *xds.Set) change {
+	var c change
+	if s.base != target {
+		d := target.DiffFrom(s.base)
+		for _, r := range d.Changed {
+			if s.lacks(r) {
+				c.puts = append(c.puts, r)
+			}
+		}
+		for _, name := range d.Removed {
+			if _, corrected := s.over[name]; !corrected && s.subscribed(name) {
+				c.removes = append(c.removes, name)
+			}
+		}
+	}
+	for name, has := range s.over {
+		want := target.Get(name)
+		switch {
+		case !s.subscribed(name):
+		case want == nil && has != nil:
+			c.removes = append(c.removes, name)
+		case want != nil && (has == nil || has.Version != want.Version) && s.refused[name].version != want.Version:
+			c.puts = append(c.puts, want)
+		}
+	}
+	return c
+}
+
+// lacks is for resources on which base and target differ.
+func (s *subscription) lacks(r *xds.Resource) bool {
+	if _, corrected := s.over[r.Name]; corrected || !s.subscribed(r.Name) {
+		return false
+	}
+	return s.refused[r.Name].version != r.Version
+}
+
+// put notes that the client has a resource, or with nil that it has not.
+func (s *subscription) put(name string, r *xds.Resource) {
+	if s.subscribed(name) {
+		s.over[name] = r
+	}
+}
+
+// rebase notes that the client has all of the set but what it refused.
+func (s *subscription) rebase(set *xds.Set) {
+	over := make(map[string]*xds.Resource, len(s.refused))
+	for name := range s.refused {
+		over[name] = s.has(name)
+	}
+	s.base, s.over = set, over
+}
