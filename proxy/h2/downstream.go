@@ -1,0 +1,101 @@
+package h2
+
+import (
+	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/wire/header"
+	"lateen.dev/lateen/wire/http1"
+	"lateen.dev/lateen/wire/http2"
+)
+
+// Downstream is one stream of a client.
+type Downstream struct {
+	stream *http2.Stream
+	body   body
+	out    http2.Head
+	sent   bool // the response is complete
+}
+
+var _ exchange.Downstream = (*Downstream)(nil)
+
+// Begin starts the exchange of a stream whose request has arrived, and fills
+// h with its head. The Downstream may have served another before.
+func (d *Downstream) Begin(s *http2.Stream, h *http1.Head) {
+	d.stream, d.sent = s, false
+	d.body = body{stream: s}
+	requestHead(h, s.Head(), s.Ended())
+}
+
+// End gives back what the exchange held. The stream ends with its handler.
+func (d *Downstream) End() {
+	d.body.release()
+	if !d.sent {
+		d.stream.Reset(http2.InternalError)
+	} else if !d.stream.Ended() {
+		// The response is complete and nobody wants the rest of the request.
+		d.stream.Reset(http2.NoError)
+	}
+	d.stream = nil
+}
+
+// OnReset has f called when the client gives up. It must not block, nor call
+// into the stream.
+func (d *Downstream) OnReset(f func()) {
+	if f == nil {
+		d.stream.OnReset(nil)
+		return
+	}
+	d.stream.OnReset(func(error) { f() })
+}
+
+// Next implements exchange.Downstream.
+func (d *Downstream) Next(wait, _ bool) (exchange.Piece, error) { return d.body.next(wait) }
+
+// Trailers implements exchange.Downstream.
+func (d *Downstream) Trailers(l *header.List) { addTrailers(l, d.stream.Trailers()) }
+
+// Respond implements exchange.Downstream.
+func (d *Downstream) Respond(h *http1.Head, first exchange.Piece) error {
+	responseFields(&d.out, h)
+	end := first.End && len(first.Data) == 0
+	if err := d.stream.WriteHead(&d.out, end); err != nil {
+		return translate(err)
+	}
+	d.sent = end
+	if end || len(first.Data) == 0 {
+		return nil
+	}
+	return d.Write(first, nil)
+}
+
+// Write implements exchange.Downstream.
+func (d *Downstream) Write(p exchange.Piece, trailers *header.List) error {
+	err := writePiece(d.stream, &d.out, p, trailers)
+	if err == nil && p.End {
+		d.sent = true
+	}
+	return err
+}
+
+// writePiece sends a piece of a body, and what ends it.
+func writePiece(s *http2.Stream, scratch *http2.Head, p exchange.Piece, trailers *header.List) error {
+	switch {
+	case !p.End:
+		_, err := s.Write(p.Data)
+		return translate(err)
+	case trailers == nil || len(trailers.Fields) == 0:
+		return translate(s.WriteEnd(p.Data))
+	}
+	if len(p.Data) > 0 {
+		if _, err := s.Write(p.Data); err != nil {
+			return translate(err)
+		}
+	}
+	trailerFields(scratch, trailers)
+	return translate(s.WriteHead(scratch, true))
+}
+
+// Reset implements exchange.Downstream.
+func (d *Downstream) Reset() { d.stream.Reset(http2.InternalError) }
+
+// Framed implements exchange.Downstream: chunks are HTTP/1's.
+func (d *Downstream) Framed() bool { return false }

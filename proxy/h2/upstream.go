@@ -1,0 +1,140 @@
+package h2
+
+import (
+	"net/netip"
+	"sync"
+
+	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/wire/header"
+	"lateen.dev/lateen/wire/http1"
+	"lateen.dev/lateen/wire/http2"
+)
+
+// Upstream is one stream to a server.
+type Upstream struct {
+	conn   *http2.Conn
+	scheme string
+	local  netip.AddrPort
+	reused bool
+
+	body body
+	out  http2.Head
+
+	mu       sync.Mutex    // guards what follows against Cancel
+	stream   *http2.Stream // nil before Send and after Close
+	canceled bool
+}
+
+var _ exchange.Upstream = (*Upstream)(nil)
+
+// Options of an Upstream.
+type Options struct {
+	// Scheme of requests that name none: https over TLS.
+	Scheme string
+	Local  netip.AddrPort
+	// Reused says that the connection has served an exchange before.
+	Reused bool
+}
+
+// NewUpstream makes an exchange on a connection. The stream is opened by Send,
+// which returns exchange.ErrRefused if the connection takes no more.
+func NewUpstream(conn *http2.Conn, o Options) *Upstream {
+	return &Upstream{conn: conn, scheme: o.Scheme, local: o.Local, reused: o.Reused}
+}
+
+// Send implements exchange.Upstream.
+func (u *Upstream) Send(h *http1.Head, first exchange.Piece) error {
+	requestFields(&u.out, h, u.scheme)
+	end := first.End && len(first.Data) == 0
+	s, err := u.conn.Open(&u.out, end)
+	if err != nil {
+		return translate(err)
+	}
+	u.body = body{stream: s}
+	u.mu.Lock()
+	u.stream = s
+	canceled := u.canceled
+	u.mu.Unlock()
+	if canceled {
+		s.Reset(http2.Cancel)
+		return exchange.ErrCanceled
+	}
+	if end || len(first.Data) == 0 {
+		return nil
+	}
+	return u.Write(first, nil)
+}
+
+// Write implements exchange.Upstream.
+func (u *Upstream) Write(p exchange.Piece, trailers *header.List) error {
+	return u.failed(writePiece(u.stream, &u.out, p, trailers))
+}
+
+// Response implements exchange.Upstream.
+func (u *Upstream) Response(h *http1.Head, _ bool) (exchange.Piece, error) {
+	interim, in, err := u.stream.ReadHead()
+	if err != nil {
+		return exchange.Piece{}, u.failed(translate(err))
+	}
+	if in == nil {
+		h.Reset()
+		h.Status = interim
+		return exchange.Piece{}, nil
+	}
+	responseHead(h, in, u.stream.Ended() && u.stream.Trailers() == nil)
+	p, err := u.body.next(false)
+	return p, u.failed(err)
+}
+
+// Next implements exchange.Upstream.
+func (u *Upstream) Next() (exchange.Piece, error) {
+	p, err := u.body.next(true)
+	return p, u.failed(err)
+}
+
+// failed says of an error that follows Cancel that this is why.
+func (u *Upstream) failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.canceled {
+		return exchange.ErrCanceled
+	}
+	return err
+}
+
+// Trailers implements exchange.Upstream.
+func (u *Upstream) Trailers(l *header.List) { addTrailers(l, u.stream.Trailers()) }
+
+// Cancel implements exchange.Upstream.
+func (u *Upstream) Cancel() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.stream != nil && !u.canceled {
+		u.stream.Reset(http2.Cancel)
+	}
+	u.canceled = true
+}
+
+// Close implements exchange.Upstream.
+func (u *Upstream) Close() {
+	u.body.release()
+	u.mu.Lock()
+	s := u.stream
+	u.stream = nil
+	u.mu.Unlock()
+	if s != nil {
+		s.Release()
+	}
+}
+
+// Framed implements exchange.Upstream: chunks are HTTP/1's.
+func (u *Upstream) Framed() bool { return false }
+
+// Reused implements exchange.Upstream.
+func (u *Upstream) Reused() bool { return u.reused }
+
+// Local implements exchange.Upstream.
+func (u *Upstream) Local() netip.AddrPort { return u.local }
