@@ -1,0 +1,231 @@
+package plan
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+)
+
+// Head is a request's head as matchers see it. The engine implements it over the codec's buffers. Names are lower
+// case. Values are views that are valid while the request is; a header given several times is joined with commas.
+// Pseudo headers have their own methods, also when a matcher names ":path".
+type Head interface {
+	Method() []byte
+	Scheme() []byte
+	Authority() []byte
+	Path() []byte // with the query
+	Header(name string) (value []byte, ok bool)
+}
+
+// HeaderOf returns a header or pseudo header of h.
+func HeaderOf(h Head, name string) ([]byte, bool) {
+	if name == "" || name[0] != ':' {
+		if name == "host" {
+			v := h.Authority()
+			return v, len(v) > 0
+		}
+		return h.Header(name)
+	}
+	var v []byte
+	switch name {
+	case ":method":
+		v = h.Method()
+	case ":scheme":
+		v = h.Scheme()
+	case ":authority":
+		v = h.Authority()
+	case ":path":
+		v = h.Path()
+	}
+	return v, len(v) > 0
+}
+
+// StringMatchKind says how a StringMatch compares.
+type StringMatchKind uint8
+
+// The kinds of string match.
+const (
+	MatchExact StringMatchKind = iota
+	MatchPrefix
+	MatchSuffix
+	MatchContains
+	MatchRegex // RE2, the whole string
+	MatchAny   // every string, the empty one too
+)
+
+// StringMatch is Envoy's StringMatcher.
+type StringMatch struct {
+	Kind       StringMatchKind
+	Value      string // lower case when IgnoreCase
+	IgnoreCase bool
+	Regex      *regexp.Regexp // anchored at both ends
+}
+
+// Match reports whether v matches. It doesn't allocate.
+func (m *StringMatch) Match(v []byte) bool {
+	switch m.Kind {
+	case MatchExact:
+		return len(v) == len(m.Value) && m.equal(v)
+	case MatchPrefix:
+		return len(v) >= len(m.Value) && m.equal(v[:len(m.Value)])
+	case MatchSuffix:
+		return len(v) >= len(m.Value) && m.equal(v[len(v)-len(m.Value):])
+	case MatchContains:
+		return m.contains(v)
+	case MatchRegex:
+		return m.Regex.Match(v)
+	}
+	return true
+}
+
+// MatchString is Match for a string.
+func (m *StringMatch) MatchString(v string) bool { return m.Match([]byte(v)) }
+
+func (m *StringMatch) equal(v []byte) bool {
+	if m.IgnoreCase {
+		return EqualFold(v, m.Value)
+	}
+	return string(v) == m.Value
+}
+
+func (m *StringMatch) contains(v []byte) bool {
+	n := len(m.Value)
+	if !m.IgnoreCase {
+		return n == 0 || containsString(v, m.Value)
+	}
+	for i := 0; i+n <= len(v); i++ {
+		if EqualFold(v[i:i+n], m.Value) {
+			return true
+		}
+	}
+	return false
+}
+
+func containsString(v []byte, s string) bool {
+	for i := 0; i+len(s) <= len(v); i++ {
+		j := bytes.IndexByte(v[i:], s[0])
+		if j < 0 || i+j+len(s) > len(v) {
+			return false
+		}
+		if i += j; string(v[i:i+len(s)]) == s {
+			return true
+		}
+	}
+	return false
+}
+
+// String describes the match for explain: exact "/a", prefix "/b"…
+func (m *StringMatch) String() string {
+	name := [...]string{"exact", "prefix", "suffix", "contains", "regex", "any"}[m.Kind]
+	if m.Kind == MatchAny {
+		return name
+	}
+	value := m.Value
+	if m.Kind == MatchRegex {
+		value = strings.TrimSuffix(strings.TrimPrefix(m.Regex.String(), `^(?:`), `)$`)
+	}
+	if m.IgnoreCase {
+		name += " (any case)"
+	}
+	return name + " " + `"` + value + `"`
+}
+
+// EqualFold compares ASCII without case; lower is lower case already.
+func EqualFold(v []byte, lower string) bool {
+	if len(v) != len(lower) {
+		return false
+	}
+	for i := range v {
+		c := v[i]
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// HeaderMatch is Envoy's HeaderMatcher.
+type HeaderMatch struct {
+	Name string // lower case
+	Kind HeaderMatchKind
+	// Value is for HeaderString.
+	Value StringMatch
+	// Low and High are for HeaderRange: Low ≤ value < High.
+	Low, High int64
+	// Invert turns the result round. A missing header matches nothing, inverted or not, unless TreatMissingAsEmpty;
+	// only HeaderPresent inverted matches its absence.
+	Invert              bool
+	TreatMissingAsEmpty bool
+}
+
+// HeaderMatchKind says what a HeaderMatch looks at.
+type HeaderMatchKind uint8
+
+// The kinds of header match.
+const (
+	HeaderPresent HeaderMatchKind = iota
+	HeaderString
+	HeaderRange
+)
+
+// Match reports whether h's head matches.
+func (m *HeaderMatch) Match(h Head) bool {
+	v, ok := HeaderOf(h, m.Name)
+	if !ok {
+		if !m.TreatMissingAsEmpty || m.Kind == HeaderPresent {
+			return m.Invert && m.Kind == HeaderPresent
+		}
+		v = nil
+	}
+	switch m.Kind {
+	case HeaderString:
+		ok = m.Value.Match(v)
+	case HeaderRange:
+		n, isNumber := parseInt(v)
+		ok = isNumber && n >= m.Low && n < m.High
+	}
+	return ok != m.Invert
+}
+
+// parseInt reads a decimal integer without allocating.
+func parseInt(v []byte) (int64, bool) {
+	negative := len(v) > 0 && v[0] == '-'
+	if negative {
+		v = v[1:]
+	}
+	if len(v) == 0 || len(v) > 18 {
+		return 0, false
+	}
+	n := int64(0)
+	for _, c := range v {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	if negative {
+		n = -n
+	}
+	return n, true
+}
+
+// QueryMatch is Envoy's QueryParameterMatcher.
+type QueryMatch struct {
+	Name string
+	// Value is nil when the parameter need only be present.
+	Value *StringMatch
+}
+
+// Fraction is a share of requests: Numerator of Denominator (100, 10,000 or 1,000,000).
+type Fraction struct{ Numerator, Denominator uint32 }
+
+// Hit reports whether random bits r fall into the fraction.
+func (f Fraction) Hit(r uint64) bool {
+	return f.Numerator >= f.Denominator || r%uint64(f.Denominator) < uint64(f.Numerator)
+}
+
+// IsZero reports whether the fraction is never hit (or was not given).
+func (f Fraction) IsZero() bool { return f.Numerator == 0 }
