@@ -3,7 +3,7 @@
 //
 // One file per feature: match, headers, retry, fault, mirror, cors, redirect, hash.
 //
-// May import: translate/internal/pb, the Envoy and Istio API protos.
+// May import: model, translate/internal/pb, the Envoy and Istio API protos.
 package route
 
 import (
@@ -20,11 +20,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	networking "istio.io/api/networking/v1alpha3"
 
+	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/translate/internal/pb"
 )
-
-// MeshGateway is the name of the gateway that every sidecar is.
-const MeshGateway = "mesh"
 
 // DefaultName is the name of a route that no VirtualService made.
 const DefaultName = "default"
@@ -54,8 +52,8 @@ type Context struct {
 	Resolve func(*networking.Destination) Target
 	// DefaultRetry replaces Istio's default retry policy when not nil.
 	DefaultRetry *networking.HTTPRetry
-	// Describe gives the metadata of the routes of one rule ("http[0].match[1]").
-	Describe func(rule string) *corev3.Metadata
+	// Describe gives the metadata of the route of one rule and one of its matches, both by index; -1 for no match.
+	Describe func(rule, match int) *corev3.Metadata
 	// Name of the VirtualService, for decorators.
 	Name string
 }
@@ -65,15 +63,14 @@ type Context struct {
 func HTTP(rules []*networking.HTTPRoute, ctx Context) []*routev3.Route {
 	var out []*routev3.Route
 	for i, rule := range rules {
-		ref := "http[" + strconv.Itoa(i) + "]"
 		if len(rule.GetMatch()) == 0 {
-			return append(out, one(rule, nil, ref, ctx))
+			return append(out, one(rule, nil, place{i, -1}, ctx))
 		}
 		for j, match := range rule.GetMatch() {
 			if !applies(match, ctx) {
 				continue
 			}
-			r := one(rule, match, ref+".match["+strconv.Itoa(j)+"]", ctx)
+			r := one(rule, match, place{i, j}, ctx)
 			out = append(out, r)
 			if CatchAll(r) {
 				return out
@@ -96,17 +93,7 @@ func applies(m *networking.HTTPMatchRequest, ctx Context) bool {
 	if m.GetSourceNamespace() != "" && m.GetSourceNamespace() != ctx.Namespace {
 		return false
 	}
-	return Subset(m.GetSourceLabels(), ctx.Labels)
-}
-
-// Subset reports whether all pairs of want are in have.
-func Subset(want, have map[string]string) bool {
-	for k, v := range want {
-		if got, ok := have[k]; !ok || got != v {
-			return false
-		}
-	}
-	return true
+	return model.SubsetOf(m.GetSourceLabels(), ctx.Labels)
 }
 
 // CatchAll reports whether r matches every request.
@@ -122,13 +109,16 @@ func CatchAll(r *routev3.Route) bool {
 	return all && len(m.GetHeaders())+len(m.GetQueryParameters())+len(m.GetDynamicMetadata()) == 0
 }
 
-func one(rule *networking.HTTPRoute, match *networking.HTTPMatchRequest, ref string, ctx Context) *routev3.Route {
+// place is the index of a rule and of one of its matches.
+type place struct{ rule, match int }
+
+func one(rule *networking.HTTPRoute, match *networking.HTTPMatchRequest, at place, ctx Context) *routev3.Route {
 	out := &routev3.Route{Name: rule.GetName(), Match: routeMatch(match), StatPrefix: match.GetStatPrefix()}
 	if match.GetName() != "" {
 		out.Name += "." + match.GetName()
 	}
 	if ctx.Describe != nil {
-		out.Metadata = ctx.Describe(ref)
+		out.Metadata = ctx.Describe(at.rule, at.match)
 	}
 	ops := operations(rule.GetHeaders())
 	out.RequestHeadersToAdd, out.RequestHeadersToRemove = ops.requestAdd, ops.requestRemove

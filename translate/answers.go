@@ -1,0 +1,78 @@
+package translate
+
+import (
+	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/translate/internal/dialect"
+	"lateen.dev/lateen/xds"
+)
+
+// answers is everything that is remembered between Snapshots, each kind under its inputs.
+type answers struct {
+	clusters    memo[clusterKey, *xds.Resource]
+	assignments memo[assignmentKey, *xds.Resource]
+	facts       memo[*model.EndpointSet, endpointFacts]
+	modes       memo[modeKey, model.MTLSMode]
+	vhosts      memo[vhostKey, *vhost]
+	routed      memo[routedKey, *routedHost]
+	routes      memo[routesKey, *routeTable]
+	listeners   memo[listenerKey, *madeListener]
+	inbounds    memo[string, *inbound]
+}
+
+func (a *answers) sweep(generation uint64) {
+	a.clusters.sweep(generation)
+	a.assignments.sweep(generation)
+	a.facts.sweep(generation)
+	a.modes.sweep(generation)
+	a.vhosts.sweep(generation)
+	a.routed.sweep(generation)
+	a.routes.sweep(generation)
+	a.listeners.sweep(generation)
+	a.inbounds.sweep(generation)
+}
+
+func (a *answers) len() int {
+	return a.clusters.len() + a.assignments.len() + a.vhosts.len() + a.routed.len() + a.routes.len() +
+		a.listeners.len() + a.inbounds.len()
+}
+
+// clusterKey is what an outbound cluster is made of.
+type clusterKey struct {
+	dialect    dialect.Dialect
+	gateway    bool
+	ipv6       bool
+	mesh       *model.Mesh
+	service    *model.Service
+	port       uint32
+	subset     string
+	rule       *model.DestinationRule
+	identities string
+	mtls       bool
+	// set and place are given for services that the proxy resolves.
+	set   *model.EndpointSet
+	place placeKey
+}
+
+// assignmentKey is what a load assignment is made of.
+type assignmentKey struct {
+	service *model.Service
+	port    uint32
+	subset  string
+	rule    *model.DestinationRule
+	set     *model.EndpointSet
+	mesh    *model.Mesh
+	peers   uint64
+	place   placeKey
+}
+
+// placeKey is where the client is, zero where that makes no difference.
+type placeKey struct {
+	locality         model.Locality
+	labels           string
+	network, cluster string
+}
+
+type modeKey struct {
+	peers     uint64
+	namespace string
+}

@@ -1,0 +1,133 @@
+package translate
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/world"
+	"lateen.dev/lateen/xds"
+)
+
+// group is the outbound side that many Views have in common. It follows the Snapshots: what a change does not touch is
+// kept as it is.
+type group struct {
+	key  groupKey
+	used atomic.Uint64
+
+	mu      sync.Mutex
+	version uint64 // of the Snapshot that sets are right for; 0 before the first
+	sets    outbound
+	rules   map[*model.Service]*model.DestinationRule
+}
+
+// work says which types must be made anew.
+type work struct {
+	clusters, endpoints, listeners, routes, names bool
+	// rules says that destination rules must be looked up again.
+	rules bool
+	// services are those whose endpoints changed, where nothing else did.
+	services []model.ServiceKey
+}
+
+func everything() work {
+	return work{clusters: true, endpoints: true, listeners: true, routes: true, names: true, rules: true}
+}
+
+// at returns the sets for the generation's Snapshot, or for a newer one.
+func (g *group) at(t *Translator, gen *generation) outbound {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	version := gen.snap.Version()
+	if g.version >= version {
+		return g.sets
+	}
+	w := everything()
+	if g.version > 0 {
+		if change, known := t.since(g.version, gen); known {
+			w = g.plan(gen, &change)
+		}
+	}
+	if w.rules || g.rules == nil {
+		g.rules = map[*model.Service]*model.DestinationRule{}
+	}
+	s := newScope(t, gen, g)
+	g.update(s, w)
+	g.version = version
+	return g.sets
+}
+
+// plan says what a change makes necessary.
+func (g *group) plan(gen *generation, c *world.Change) work {
+	var w work
+	if c.Mesh || len(c.Sidecars) > 0 {
+		return everything()
+	}
+	for key, effect := range c.Services {
+		if effect&world.DefinitionChanged != 0 {
+			return everything()
+		}
+		svc := gen.snap.Service(key)
+		if svc == nil {
+			return everything()
+		}
+		w.services = append(w.services, key)
+		if effect&world.IdentitiesChanged != 0 || svc.Resolution == model.DNS || svc.Resolution == model.DNSRoundRobin {
+			w.clusters = true
+		}
+		if svc.Headless || svc.Resolution == model.Passthrough {
+			w.listeners, w.names = true, true
+			w.clusters = true // whether all its endpoints take mutual TLS decides for the whole cluster
+		}
+	}
+	if len(c.VirtualServices) > 0 {
+		// A Sidecar's scope follows its routes to services that no host names.
+		w.routes, w.listeners = true, true
+		if g.key.hasSidecar {
+			return everything()
+		}
+	}
+	if len(c.DestinationRules) > 0 {
+		w.rules, w.clusters, w.endpoints, w.routes, w.listeners = true, true, true, true, true
+	}
+	if g.key.proxy == model.GatewayProxy && (len(c.Gateways) > 0 || len(c.Policies) > 0) {
+		w.listeners, w.routes = true, true
+	}
+	if touches(c.Policies, "PeerAuthentication") {
+		w.clusters, w.endpoints = true, true
+	}
+	return w
+}
+
+func (g *group) update(s *scope, w work) {
+	if w.clusters {
+		g.sets.clusters = replace(g.sets.clusters, xds.NewSet(xds.ClusterType, s.clusters()))
+	}
+	switch {
+	case w.endpoints:
+		g.sets.endpoints = replace(g.sets.endpoints, xds.NewSet(xds.EndpointType, s.assignments()))
+	case len(w.services) > 0:
+		if put := s.assignmentsOf(w.services); len(put) > 0 {
+			g.sets.endpoints = g.sets.endpoints.With(put, nil)
+		}
+	}
+	if w.listeners || w.routes {
+		listeners, routes := s.listeners()
+		g.sets.listeners = replace(g.sets.listeners, xds.NewSet(xds.ListenerType, listeners))
+		g.sets.routes = replace(g.sets.routes, xds.NewSet(xds.RouteType, routes))
+	}
+	if w.names && g.key.dns {
+		g.sets.names = replace(g.sets.names, xds.NewSet(xds.NameTableType, s.names()))
+	}
+}
+
+// replace keeps the old set where the new one has the same members, so that what hangs on it needn't be compared again.
+func replace(old, now *xds.Set) *xds.Set {
+	if old == nil || old.Len() != now.Len() {
+		return now
+	}
+	if d := now.DiffFrom(old); len(d.Changed)+len(d.Removed) > 0 {
+		return now
+	}
+	return old
+}

@@ -1,0 +1,312 @@
+package translate
+
+import (
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/anypb"
+	networking "istio.io/api/networking/v1alpha3"
+
+	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/translate/internal/naming"
+	"lateen.dev/lateen/translate/internal/pb"
+	"lateen.dev/lateen/translate/internal/route"
+	"lateen.dev/lateen/world"
+	"lateen.dev/lateen/xds"
+)
+
+// maxDirectResponse is how long a direct response may be; Envoy's own limit of 4 KiB is too small for a page.
+const maxDirectResponse = 1 << 20
+
+// httpPort is the port on which routes for hosts that nobody declared are served.
+const httpPort = 80
+
+// routeTableName names one route configuration and says what belongs into it.
+type routeTableName struct {
+	name   string
+	egress int    // index of the egress listener; -1 for all
+	port   uint32 // of the services; 0 for all ports, told apart by the host's port
+	only   string // the one service that the listener's address means
+}
+
+// routesKey finds a table again by its virtual hosts. A digest of their addresses stands in the key; the table has them.
+type routesKey struct {
+	name   string
+	ports  bool
+	digest uint64
+}
+
+type routeTable struct {
+	hosts    []*vhost
+	resource *xds.Resource
+}
+
+// tableSeed makes digests of this process; they are compared within it only.
+var tableSeed = maphash.MakeSeed()
+
+// routeTable makes the route configuration of that name.
+func (s *scope) routeTable(n routeTableName) *xds.Resource {
+	hosts := s.virtualHosts(n)
+	return s.assemble(n.name, n.port == 0, hosts)
+}
+
+// assemble joins virtual hosts that are marshalled already into one resource, or finds it joined.
+func (s *scope) assemble(name string, ports bool, hosts []*vhost) *xds.Resource {
+	key := routesKey{name: name, ports: ports, digest: digestOf(hosts)}
+	if t, ok := s.t.answers.routes.find(s.gen.seq, key); ok && slices.Equal(t.hosts, hosts) {
+		return t.resource
+	}
+	head := &routev3.RouteConfiguration{
+		Name:                           name,
+		ValidateClusters:               pb.Bool(false),
+		MaxDirectResponseBodySizeBytes: pb.UInt32(maxDirectResponse),
+		IgnorePortInHostMatching:       !ports,
+	}
+	body := pb.Marshal(head)
+	size := len(body)
+	for _, h := range hosts {
+		size += len(h.body) + protowire.SizeTag(virtualHostsField) + protowire.SizeBytes(len(h.body)) - len(h.body)
+	}
+	body = slices.Grow(body, size-len(body))
+	for _, h := range hosts {
+		body = protowire.AppendTag(body, virtualHostsField, protowire.BytesType)
+		body = protowire.AppendBytes(body, h.body)
+	}
+	made := &routeTable{hosts: hosts, resource: xds.FromAny(name, &anypb.Any{TypeUrl: xds.RouteType, Value: body})}
+	return s.t.answers.routes.get(s.gen.seq, key, func() *routeTable { return made }).resource
+}
+
+// virtualHostsField is the number of RouteConfiguration.virtual_hosts.
+const virtualHostsField = 2
+
+func digestOf(hosts []*vhost) uint64 {
+	var h maphash.Hash
+	h.SetSeed(tableSeed)
+	for _, v := range hosts {
+		maphash.WriteComparable(&h, v)
+	}
+	return h.Sum64()
+}
+
+// vhost is a virtual host, marshalled.
+type vhost struct {
+	name    string
+	domains []string
+	body    []byte
+}
+
+// virtualHosts lists a table's hosts by name, and the one for everything else last.
+func (s *scope) virtualHosts(n routeTableName) []*vhost {
+	var out []*vhost
+	taken := map[string]bool{}
+	add := func(v *vhost) {
+		if v == nil {
+			return
+		}
+		free := slices.DeleteFunc(slices.Clone(v.domains), func(d string) bool { return taken[d] })
+		if len(free) == 0 {
+			return
+		}
+		if len(free) < len(v.domains) {
+			v = s.withDomains(v, free)
+		}
+		for _, d := range free {
+			taken[d] = true
+		}
+		out = append(out, v)
+	}
+	index := s.routeIndex(n)
+	for _, e := range s.egresses(n.egress) {
+		for _, svc := range e.Services {
+			if svc.Resolution == model.Alias || n.only != "" && svc.Hostname != n.only {
+				continue
+			}
+			for i := range svc.Ports {
+				if p := &svc.Ports[i]; kindOf(p.Protocol) != tcp && (n.port == 0 || p.Number == n.port) {
+					add(s.serviceHost(n, index, svc, p))
+				}
+			}
+		}
+	}
+	if n.only == "" {
+		for _, v := range s.foreignHosts(n, index) {
+			add(v)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b *vhost) int { return strings.Compare(a.name, b.name) })
+	if n.only == "" {
+		out = append(out, s.elsewhere())
+	}
+	return out
+}
+
+func (s *scope) egresses(i int) []world.EgressScope {
+	if i < 0 {
+		return s.world.Egress
+	}
+	return s.world.Egress[i : i+1]
+}
+
+// withDomains is a virtual host that lost some of its domains to another one.
+func (s *scope) withDomains(v *vhost, domains []string) *vhost {
+	key := vhostKey{host: v, domains: strings.Join(domains, " ")}
+	return s.t.answers.vhosts.get(s.gen.seq, key, func() *vhost {
+		m := &routev3.VirtualHost{}
+		unmarshal(v.body, m)
+		m.Domains = domains
+		return pack(m)
+	})
+}
+
+func pack(m *routev3.VirtualHost) *vhost {
+	return &vhost{name: m.GetName(), domains: m.GetDomains(), body: pb.Marshal(m)}
+}
+
+// vhostKey is what a virtual host is made of where no route is involved.
+type vhostKey struct {
+	service  *model.Service
+	mesh     *model.Mesh
+	port     uint32
+	local    bool // the proxy stands in the service's namespace, which short names depend on
+	dns      bool
+	ports    bool // hosts are written with their port
+	only     bool // the listener's address already chose the service
+	hash     *networking.LoadBalancerSettings_ConsistentHashLB
+	ipv6     bool
+	mode     string // of the host for everything else
+	host     *vhost // cut to domains
+	domains  string
+	fromRule *routedHost
+}
+
+// serviceHost is the virtual host of one port of a service: with the rules of its route, or to its cluster.
+func (s *scope) serviceHost(n routeTableName, index *routeIndex, svc *model.Service, port *model.Port) *vhost {
+	whole := s.whole(svc)
+	key := vhostKey{
+		service: whole, mesh: s.mesh, port: port.Number, dns: s.key.dns, ports: n.port == 0, only: n.only != "", ipv6: s.key.ipv6,
+	}
+	_, namespace, ok := fqdnNamespace(svc.Hostname, s.mesh.Domain)
+	key.local = ok && namespace == s.key.namespace
+	listen := n.port
+	if listen == 0 {
+		listen = port.Number
+	}
+	if v := index.routeFor(svc.Hostname); v != nil {
+		key.fromRule = s.routesOf(v, model.MeshGateway, listen, false)
+	}
+	if key.fromRule == nil {
+		key.hash = s.rule(whole).Policy("", port.Number).GetLoadBalancer().GetConsistentHash()
+	}
+	return s.t.answers.vhosts.get(s.gen.seq, key, func() *vhost {
+		m := &routev3.VirtualHost{
+			Name:                       naming.VirtualHost(svc.Hostname, port.Number),
+			Domains:                    s.domains(whole, port.Number, key.ports),
+			IncludeRequestAttemptCount: s.attemptCount(),
+		}
+		if key.only {
+			m.Domains = []string{"*"}
+		}
+		if key.fromRule != nil {
+			m.Routes = key.fromRule.routes
+		} else {
+			m.Routes = []*routev3.Route{route.Default(route.Target{
+				Cluster: naming.Outbound(port.Number, "", svc.Hostname), Host: svc.Hostname, Port: port.Number, Hash: key.hash,
+			}, s.mesh.Config.GetDefaultHttpRetryPolicy())}
+		}
+		return pack(m)
+	})
+}
+
+func (s *scope) attemptCount() bool {
+	return !s.mesh.Config.GetDefaultConfig().GetProxyHeaders().GetAttemptCount().GetDisabled().GetValue()
+}
+
+// domains are the names under which the workload's requests may ask for a service.
+func (s *scope) domains(svc *model.Service, port uint32, withPort bool) []string {
+	var out []string
+	add := func(host string) {
+		bare := host
+		if strings.Contains(host, ":") {
+			bare = "[" + host + "]"
+		}
+		if !withPort || port == httpPort {
+			out = append(out, bare)
+		}
+		if withPort {
+			out = append(out, naming.VirtualHost(host, port))
+		}
+	}
+	names := []string{svc.Hostname}
+	for _, a := range svc.Aliases {
+		names = append(names, a.Hostname)
+	}
+	for _, host := range names {
+		for _, h := range s.shortNames(host) {
+			add(h)
+			if svc.Headless {
+				add("*." + h) // endpoints have names of their own
+			}
+		}
+	}
+	for _, a := range s.addresses(svc) {
+		if isIP(a) {
+			add(a)
+		}
+	}
+	return out
+}
+
+// shortNames are a hostname and what DNS search makes of it in the proxy's namespace: reviews, reviews.default and
+// reviews.default.svc for reviews.default.svc.cluster.local.
+func (s *scope) shortNames(host string) []string {
+	out := []string{host}
+	name, namespace, ok := fqdnNamespace(host, s.mesh.Domain)
+	if !ok {
+		return out
+	}
+	if namespace == s.key.namespace {
+		out = append(out, name)
+	}
+	return append(out, name+"."+namespace+".svc", name+"."+namespace)
+}
+
+// elsewhere is the virtual host for requests to hosts that nobody declared.
+func (s *scope) elsewhere() *vhost {
+	key := vhostKey{mode: s.unknown(), mesh: s.mesh}
+	return s.t.answers.vhosts.get(s.gen.seq, key, func() *vhost {
+		m := &routev3.VirtualHost{Domains: []string{"*"}, IncludeRequestAttemptCount: s.attemptCount()}
+		r := &routev3.Route{Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}}
+		m.Name, m.Routes = naming.AllowAny, []*routev3.Route{r}
+		if key.mode == naming.BlackHoleCluster {
+			m.Name = naming.BlockAll
+			r.Action = &routev3.Route_DirectResponse{DirectResponse: &routev3.DirectResponseAction{Status: 502}}
+		} else {
+			action := &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: key.mode}}
+			route.Timeout(action, nil)
+			r.Action = &routev3.Route_Route{Route: action}
+		}
+		r.Name = m.Name
+		return pack(m)
+	})
+}
+
+// describe gives the metadata of a route's rules.
+func describe(v *model.VirtualService) func(rule, match int) *corev3.Metadata {
+	return func(rule, match int) *corev3.Metadata {
+		md := pb.SetMetadata(nil, naming.IstioMetadata, "config", pb.String(naming.Config(v.Config)))
+		if rule >= len(v.HTTP) {
+			return md
+		}
+		from := v.HTTP[rule]
+		ref := fmt.Sprintf("http[%d]", from.Index)
+		if match >= 0 {
+			ref += fmt.Sprintf(".match[%d]", match)
+		}
+		return naming.Describe(md, from.Config, from.Origin, ref)
+	}
+}

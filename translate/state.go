@@ -1,0 +1,53 @@
+package translate
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"lateen.dev/lateen/xds"
+)
+
+// viewState is the State of one View and what it was put together from.
+type viewState struct {
+	used atomic.Uint64
+
+	mu    sync.Mutex
+	seq   uint64
+	out   outbound
+	in    *inbound
+	built *xds.State
+}
+
+// outbound is what all Views of one group have in common: one set for each type.
+type outbound struct {
+	clusters, endpoints, listeners, routes, names *xds.Set
+}
+
+// inbound is what the workload itself adds: the listeners on which it is called and the clusters that lead to it.
+type inbound struct {
+	clusters, listeners []*xds.Resource
+	keep                *inboundInput // what the description points to
+}
+
+// build puts the State together. Sets whose parts did not change stay the same value.
+func (s *viewState) build(out outbound, in *inbound, gen *generation) {
+	s.seq = gen.seq
+	if s.built != nil && s.out == out && s.in == in {
+		s.built = s.built.At(gen.snap.Version(), gen.at)
+		return
+	}
+	clusters, listeners := out.clusters, out.listeners
+	if in != nil {
+		clusters = s.joined(xds.ClusterType, s.out.clusters == out.clusters && s.in == in, out.clusters, in.clusters)
+		listeners = s.joined(xds.ListenerType, s.out.listeners == out.listeners && s.in == in, out.listeners, in.listeners)
+	}
+	s.built = xds.NewState(gen.snap.Version(), gen.at, clusters, out.endpoints, listeners, out.routes, out.names)
+	s.out, s.in = out, in
+}
+
+func (s *viewState) joined(typeURL string, same bool, out *xds.Set, in []*xds.Resource) *xds.Set {
+	if same && s.built != nil {
+		return s.built.Set(typeURL)
+	}
+	return out.With(in, nil)
+}

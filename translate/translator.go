@@ -1,0 +1,176 @@
+package translate
+
+import (
+	"sync"
+	"time"
+
+	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/world"
+	"lateen.dev/lateen/xds"
+)
+
+// Translator makes resources and remembers them. The zero Translator is not usable; see New.
+type Translator struct {
+	mu      sync.Mutex
+	now     *generation
+	groups  map[groupKey]*group
+	views   map[View]*viewState
+	history []world.Change // the last changes, oldest first
+
+	answers answers
+}
+
+// historyLength is how many changes are kept so that a group that was not built for a while can catch up.
+const historyLength = 64
+
+// sweepEvery is how many generations pass between two sweeps.
+const sweepEvery = 4
+
+// generation is one Snapshot with what is computed once for it.
+type generation struct {
+	seq  uint64
+	snap *world.Snapshot
+	at   time.Time
+	// peers counts changes of PeerAuthentication, which answers about endpoints depend on.
+	peers uint64
+
+	mu sync.Mutex
+	// labels are the label keys of clients that matter, by namespace.
+	labels map[string][]string
+}
+
+// New returns a Translator for the Snapshot.
+func New(snap *world.Snapshot) *Translator {
+	return &Translator{
+		now:    &generation{seq: 1, snap: snap, labels: map[string][]string{}},
+		groups: map[groupKey]*group{},
+		views:  map[View]*viewState{},
+	}
+}
+
+// Advance makes snap the newest Snapshot. change is what differs from the one before, and at is when that reached the
+// control plane. Calls must come in the order of Snapshots.
+func (t *Translator) Advance(snap *world.Snapshot, change world.Change, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if snap == t.now.snap {
+		return
+	}
+	next := &generation{seq: t.now.seq + 1, snap: snap, at: at, peers: t.now.peers, labels: map[string][]string{}}
+	if change.Mesh || touches(change.Policies, "PeerAuthentication") {
+		next.peers++
+	}
+	if !change.Mesh && len(change.VirtualServices)+len(change.DestinationRules) == 0 {
+		t.now.mu.Lock()
+		for k, v := range t.now.labels {
+			next.labels[k] = v
+		}
+		t.now.mu.Unlock()
+	}
+	t.now = next
+	t.history = append(t.history, change)
+	if len(t.history) > historyLength {
+		t.history = append([]world.Change(nil), t.history[len(t.history)-historyLength/2:]...)
+	}
+	if next.seq%sweepEvery == 0 {
+		t.sweep()
+	}
+}
+
+func touches(keys map[model.ConfigKey]struct{}, kind string) bool {
+	for k := range keys {
+		if k.Kind.String() == kind {
+			return true
+		}
+	}
+	return false
+}
+
+// sweep forgets groups, views and answers that nobody asked for lately.
+func (t *Translator) sweep() {
+	seq := t.now.seq
+	for k, g := range t.groups {
+		if g.used.Load()+keepGenerations < seq {
+			delete(t.groups, k)
+		}
+	}
+	for k, v := range t.views {
+		if v.used.Load()+keepGenerations < seq {
+			delete(t.views, k)
+		}
+	}
+	t.answers.sweep(seq)
+}
+
+// since returns what changed after the version up to the generation's Snapshot, or false if that is no longer known.
+func (t *Translator) since(version uint64, gen *generation) (world.Change, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := world.Change{From: version, To: version}
+	for _, c := range t.history {
+		if c.From == out.To && c.To <= gen.snap.Version() {
+			out = out.Then(c)
+		}
+	}
+	return out, out.To == gen.snap.Version()
+}
+
+// Snapshot returns the newest Snapshot.
+func (t *Translator) Snapshot() *world.Snapshot {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now.snap
+}
+
+// State returns what the proxy shall have now.
+func (t *Translator) State(p *model.Proxy) *xds.State { return t.Build(t.View(p)) }
+
+// Build returns what proxies of the View shall have. Views that are equal get the same State.
+func (t *Translator) Build(v View) *xds.State {
+	t.mu.Lock()
+	state := t.views[v]
+	if state == nil {
+		state = &viewState{}
+		t.views[v] = state
+	}
+	t.mu.Unlock()
+	state.mu.Lock()
+	defer state.mu.Unlock()
+	gen := t.generation()
+	state.used.Store(gen.seq)
+	if state.built != nil && state.seq == gen.seq {
+		return state.built
+	}
+	state.build(t.group(v.out).at(t, gen), v.in, gen)
+	return state.built
+}
+
+func (t *Translator) generation() *generation {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.now
+}
+
+func (t *Translator) group(key groupKey) *group {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[key]
+	if g == nil {
+		g = &group{key: key}
+		t.groups[key] = g
+	}
+	g.used.Store(t.now.seq)
+	return g
+}
+
+// Size says how much is remembered, for the debug page.
+type Size struct {
+	Views, Groups, Resources int
+}
+
+// Size counts what is remembered.
+func (t *Translator) Size() Size {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Size{Views: len(t.views), Groups: len(t.groups), Resources: t.answers.len()}
+}
