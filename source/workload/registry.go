@@ -1,0 +1,395 @@
+package workload
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/source"
+)
+
+// Name is the source's name.
+const Name = "workload"
+
+// Port is a port that a program serves.
+type Port struct {
+	Number uint16 `json:"number"`
+	// Name, and by its prefix the protocol, as in a Kubernetes Service.
+	Name string `json:"name,omitempty"`
+	// Bound is the port on which the proxy takes connections for Number, where
+	// it can't be the same one.
+	Bound uint16 `json:"bound,omitempty"`
+}
+
+// Request is what a program says of itself when it registers.
+type Request struct {
+	Namespace      string            `json:"namespace"`
+	Service        string            `json:"service"`
+	Version        string            `json:"version,omitempty"`
+	ServiceAccount string            `json:"serviceAccount,omitempty"`
+	Labels         map[string]string `json:"labels,omitempty"`
+	Ports          []Port            `json:"ports,omitempty"`
+	Locality       string            `json:"locality,omitempty"`
+	// Gateway marks a proxy that serves no program: it is no endpoint.
+	Gateway bool `json:"gateway,omitempty"`
+	// PID is the proxy's process on this machine, 0 if it isn't here.
+	PID int `json:"pid,omitempty"`
+}
+
+// Registration is a registered workload.
+type Registration struct {
+	Request
+	// ID is NAMESPACE/NAME; Name is SERVICE-VERSION, with a number if there are
+	// several.
+	ID      string     `json:"id"`
+	Name    string     `json:"name"`
+	Address netip.Addr `json:"address"`
+	Created time.Time  `json:"created"`
+	// Ready: it takes requests, so it is an endpoint.
+	Ready bool `json:"ready"`
+	// Connected since; zero while no proxy of it is connected.
+	Connected time.Time `json:"connected,omitzero"`
+}
+
+// Group is the WorkloadGroup that an entry is said to come from.
+func (r *Registration) group() string {
+	if r.Version == "" {
+		return r.Service
+	}
+	return r.Service + "-" + r.Version
+}
+
+// Options of a Registry. Zero values take the defaults named.
+type Options struct {
+	// File keeps the registrations.
+	File string
+	// Prefix for addresses; DefaultPrefix.
+	Prefix netip.Prefix
+	// Grace is how long a workload stays after its proxy has gone, if its
+	// process may still be there; 10 s.
+	Grace time.Duration
+	// Alive tells whether a process of this machine exists.
+	Alive func(pid int) bool
+	// Now is the clock; time.Now.
+	Now func() time.Time
+}
+
+// Registry holds the registered workloads.
+type Registry struct {
+	o    Options
+	wake chan struct{} // capacity 1
+
+	mu       sync.Mutex // guards all below
+	entries  map[string]*entry
+	revision uint64
+}
+
+type entry struct {
+	Registration
+	streams int
+	gone    time.Time // when it is removed unless a proxy connects; zero: never
+}
+
+var _ source.Source = (*Registry)(nil)
+
+// Open reads the registrations of a file that may not exist yet. Workloads
+// whose process has ended meanwhile are dropped; the others have the grace to
+// connect again.
+func Open(o Options) (*Registry, error) {
+	if !o.Prefix.IsValid() {
+		o.Prefix = DefaultPrefix
+	}
+	if o.Grace == 0 {
+		o.Grace = 10 * time.Second
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Alive == nil {
+		o.Alive = func(int) bool { return true }
+	}
+	if !o.Prefix.Addr().Is4() {
+		return nil, fmt.Errorf("workload addresses: %s is no IPv4 prefix", o.Prefix)
+	}
+	r := &Registry{o: o, wake: make(chan struct{}, 1), entries: map[string]*entry{}}
+	saved, err := load(o.File)
+	if err != nil {
+		return nil, err
+	}
+	for _, reg := range saved {
+		if reg.PID != 0 && !o.Alive(reg.PID) {
+			continue
+		}
+		reg.Connected = time.Time{}
+		r.entries[reg.ID] = &entry{Registration: reg, gone: o.Now().Add(o.Grace)}
+	}
+	return r, nil
+}
+
+// ErrRequest means that a registration can't be what was asked for.
+var ErrRequest = errors.New("workload registration")
+
+// Register makes a workload known and gives it a name and an address. It is
+// no endpoint before Ready.
+func (r *Registry) Register(q Request) (Registration, error) {
+	if err := q.check(); err != nil {
+		return Registration{}, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	reg := Registration{Request: q, Created: r.o.Now()}
+	base := reg.group()
+	for n := 1; ; n++ {
+		reg.Name = base
+		if n > 1 {
+			reg.Name = fmt.Sprintf("%s-%d", base, n)
+		}
+		reg.ID = q.Namespace + "/" + reg.Name
+		old := r.entries[reg.ID]
+		if old == nil || (old.streams == 0 && old.PID != 0 && !r.o.Alive(old.PID)) {
+			break
+		}
+	}
+	delete(r.entries, reg.ID)
+	address, err := allocate(r.o.Prefix, reg.ID, r.takenLocked)
+	if err != nil {
+		return Registration{}, fmt.Errorf("%w of %s: %w", ErrRequest, reg.ID, err)
+	}
+	reg.Address = address
+	r.entries[reg.ID] = &entry{Registration: reg, gone: r.o.Now().Add(r.o.Grace)}
+	return reg, r.changedLocked()
+}
+
+func (r *Registry) takenLocked(a netip.Addr) bool {
+	for _, e := range r.entries {
+		if e.Address == a {
+			return true
+		}
+	}
+	return false
+}
+
+// check holds names to what may stand in a DNS name and in an identity.
+func (q *Request) check() error {
+	names := map[string]string{"namespace": q.Namespace, "service": q.Service}
+	if q.Version != "" {
+		names["version"] = strings.ReplaceAll(strings.ToLower(q.Version), ".", "-")
+	}
+	if q.ServiceAccount != "" {
+		names["service account"] = strings.ReplaceAll(q.ServiceAccount, ".", "-")
+	}
+	for what, name := range names {
+		if !isLabel(name) {
+			return fmt.Errorf("%w: the %s %q is not a DNS label (lower case letters, digits and dashes, 63 at most)", ErrRequest, what, name)
+		}
+	}
+	if len(q.Ports) == 0 && !q.Gateway {
+		return fmt.Errorf("%w: service %s has no port", ErrRequest, q.Service)
+	}
+	for _, p := range q.Ports {
+		if p.Number == 0 {
+			return fmt.Errorf("%w: service %s has the port 0", ErrRequest, q.Service)
+		}
+	}
+	return nil
+}
+
+func isLabel(s string) bool {
+	if len(s) == 0 || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
+		return false
+	}
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// ErrUnknown means that no such workload is registered (any more).
+var ErrUnknown = errors.New("workload is not registered")
+
+// Get returns a registration.
+func (r *Registry) Get(id string) (Registration, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[id]
+	if e == nil {
+		return Registration{}, fmt.Errorf("%s: %w", id, ErrUnknown)
+	}
+	return e.Registration, nil
+}
+
+// All returns every registration, by ID.
+func (r *Registry) All() []Registration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.allLocked()
+}
+
+func (r *Registry) allLocked() []Registration {
+	all := make([]Registration, 0, len(r.entries))
+	for _, e := range r.entries {
+		all = append(all, e.Registration)
+	}
+	slices.SortFunc(all, func(a, b Registration) int { return strings.Compare(a.ID, b.ID) })
+	return all
+}
+
+// SetReady makes a workload an endpoint, or no longer one.
+func (r *Registry) SetReady(id string, ready bool) error {
+	return r.update(id, func(e *entry) bool {
+		was := e.Ready
+		e.Ready = ready
+		return was != ready
+	})
+}
+
+// Connect notes that a proxy of the workload has connected.
+func (r *Registry) Connect(id string) error {
+	return r.update(id, func(e *entry) bool {
+		e.streams++
+		e.gone = time.Time{}
+		if e.streams == 1 {
+			e.Connected = r.o.Now()
+		}
+		return e.streams == 1
+	})
+}
+
+// Disconnect notes that a stream of the workload's proxy has ended. After the
+// last one the workload goes: at once if its process has ended, else after the
+// grace.
+func (r *Registry) Disconnect(id string) error {
+	return r.update(id, func(e *entry) bool {
+		if e.streams--; e.streams > 0 {
+			return false
+		}
+		e.streams = 0
+		e.Connected = time.Time{}
+		e.gone = r.o.Now().Add(r.o.Grace)
+		if e.PID != 0 && !r.o.Alive(e.PID) {
+			e.gone = r.o.Now()
+		}
+		return true
+	})
+}
+
+func (r *Registry) update(id string, f func(*entry) bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.entries[id]
+	if e == nil {
+		return fmt.Errorf("%s: %w", id, ErrUnknown)
+	}
+	if !f(e) {
+		return nil
+	}
+	return r.changedLocked()
+}
+
+// Remove forgets a workload; it is no error if there is none.
+func (r *Registry) Remove(id string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, ok := r.entries[id]; !ok {
+		return nil
+	}
+	delete(r.entries, id)
+	return r.changedLocked()
+}
+
+// changedLocked saves, and has Run look.
+func (r *Registry) changedLocked() error {
+	r.revision++
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+	return save(r.o.File, r.allLocked())
+}
+
+// Name implements source.Source.
+func (r *Registry) Name() string { return Name }
+
+// Problems implements source.Source: what is registered was checked before.
+func (r *Registry) Problems() config.Problems { return nil }
+
+// Run implements source.Source.
+func (r *Registry) Run(ctx context.Context, sink source.Sink) error {
+	sent := map[config.Key]*config.Object{}
+	for initial := true; ; initial = false {
+		objects, revision, next := r.present()
+		changes := difference(sent, objects)
+		if len(changes) > 0 || initial {
+			sink.Apply(source.Batch{Initial: initial, Revision: revision, Changes: changes})
+		}
+		sent = objects
+		if !r.sleep(ctx, next) {
+			return nil
+		}
+	}
+}
+
+// sleep waits for a change or until the next workload's grace is over.
+func (r *Registry) sleep(ctx context.Context, next time.Time) bool {
+	var over <-chan time.Time
+	if !next.IsZero() {
+		t := time.NewTimer(next.Sub(r.o.Now()))
+		defer t.Stop()
+		over = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-r.wake:
+	case <-over:
+	}
+	return true
+}
+
+// present drops those whose grace is over and returns the objects that should
+// exist, with the time of the next drop.
+func (r *Registry) present() (objects map[config.Key]*config.Object, revision uint64, next time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, dropped := r.o.Now(), false
+	for id, e := range r.entries {
+		switch {
+		case e.gone.IsZero():
+		case !e.gone.After(now):
+			delete(r.entries, id)
+			dropped = true
+		case next.IsZero() || e.gone.Before(next):
+			next = e.gone
+		}
+	}
+	if dropped {
+		// It is gone for everybody even if the disk is full: at the next start
+		// its process is not there.
+		_ = r.changedLocked()
+	}
+	return objectsOf(r.allLocked()), r.revision, next
+}
+
+func difference(old, now map[config.Key]*config.Object) []source.Change {
+	var changes []source.Change
+	for key, o := range now {
+		if !o.Equal(old[key]) {
+			changes = append(changes, source.Put(o))
+		}
+	}
+	for key := range old {
+		if now[key] == nil {
+			changes = append(changes, source.Drop(key))
+		}
+	}
+	slices.SortFunc(changes, func(a, b source.Change) int { return a.Key.Compare(b.Key) })
+	return changes
+}
