@@ -1,100 +1,225 @@
 package server
 
 import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"sync"
 	"time"
 
 	"lateen.dev/lateen/xds"
+	"lateen.dev/lateen/xds/internal/machine"
 )
 
-// ClientStatus is the ledger's page for one client. It is a copy: keep it as
-// long as you like.
-type ClientStatus struct {
-	Client
-	// Delta tells the incremental protocol from state-of-the-world.
-	Delta bool
-	// Revision is the newest revision that the client has acknowledged, or
-	// refused, everything of; 0 before the first.
-	Revision uint64
-	// Types holds a line for each type that the client subscribed to, in the
-	// order of additions.
-	Types []TypeStatus
+// Ledger knows, for each connected client and type, what was wanted, what was
+// acknowledged since when, and what was refused why.
+type Ledger struct {
+	mu      sync.Mutex
+	clients map[uint64]*record
+	// moved is closed, and made anew, when somebody waits and a client has
+	// moved on or has left.
+	moved   chan struct{}
+	waiting int
 }
 
-// TypeStatus tells what one client has of one type.
-type TypeStatus struct {
-	TypeURL string
-	// Names is the number of names subscribed to; Wildcard means all.
-	Names    int
-	Wildcard bool
-	// Wanted and Acked are versions of the type as a whole, of the newest state
-	// and of what the client has.
-	Wanted, Acked string
-	// WantedRevision is that of the newest state, AckedRevision the newest that
-	// the client has.
-	WantedRevision, AckedRevision uint64
-	// Since is when the present status began: synced, or waiting.
-	Since time.Time
-	// Sent is false as long as nothing has been sent.
-	Sent bool
-	// Refused lists what the client refused and still lacks; LastNack the last
-	// refusal even if mended since.
-	Refused  []Refused
-	LastNack *Nack
+// record is one client's page. Its views are replaced, never changed.
+type record struct {
+	client *Client
+	delta  bool
+	acked  uint64
+	types  map[string]*typeRecord
 }
 
-// Refused is one resource version that a client would not take.
-type Refused struct {
-	Name     string
-	Version  string
-	Revision uint64
+type typeRecord struct {
+	view  machine.View
+	since time.Time
+	nack  *Nack
 }
 
-// Nack is a refusal in the client's words.
-type Nack struct {
-	// Names are the refused resources as far as the message tells; all of the
-	// response if it does not.
-	Names    []string
-	Reason   string
-	Time     time.Time
-	Revision uint64
+func newLedger() *Ledger {
+	return &Ledger{clients: make(map[uint64]*record), moved: make(chan struct{})}
 }
 
-// Sync status of a type, in istioctl's words.
-const (
-	Synced  = "SYNCED"
-	Stale   = "STALE"
-	NotSent = "NOT SENT"
-	Errored = "ERROR"
-)
+func (l *Ledger) connect(c *Client, delta bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clients[c.Stream] = &record{client: c, delta: delta, types: make(map[string]*typeRecord)}
+}
 
-// Status is the type's state in one word of istioctl's proxy-status.
-func (t *TypeStatus) Status() string {
-	switch {
-	case !t.Sent:
-		return NotSent
-	case len(t.Refused) > 0:
-		return Errored
-	case t.AckedRevision < t.WantedRevision:
-		return Stale
+func (l *Ledger) disconnect(stream uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.clients, stream)
+	l.moveLocked()
+}
+
+// update writes down where the client stands after a step; nack, if any,
+// belongs to the type.
+func (l *Ledger) update(stream uint64, m *machine.Machine, typeURL string, nack *Nack) {
+	views, acked, now := m.Views(), m.Acked(), time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.clients[stream]
+	if r == nil {
+		return
 	}
-	return Synced
+	for _, v := range views {
+		t := r.types[v.TypeURL]
+		if t == nil {
+			t = &typeRecord{since: now}
+			r.types[v.TypeURL] = t
+		} else if synced(&t.view) != synced(&v) {
+			t.since = now
+		}
+		t.view = v
+		if nack != nil && v.TypeURL == typeURL {
+			t.nack = nack
+		}
+	}
+	if r.acked != acked || nack != nil {
+		r.acked = acked
+		l.moveLocked()
+	}
 }
 
-// WaitResult is the answer to "who has revision N".
-type WaitResult struct {
-	// Acked is the number of clients that have everything.
-	Acked int
-	// Pending are clients that have not answered yet; empty when all have.
-	Pending []ClientStatus
-	// Refused are the refusals of what the revision (or a later one) brought.
-	Refused []RefusedBy
+func synced(v *machine.View) bool { return v.AckedRevision == v.WantedRevision }
+
+func (l *Ledger) moveLocked() {
+	if l.waiting > 0 {
+		close(l.moved)
+		l.moved = make(chan struct{})
+	}
 }
 
-// RefusedBy is a client's refusal.
-type RefusedBy struct {
-	Client  Client
-	TypeURL string
-	Nack    Nack
+// Clients are the pages of all connected clients, sorted by node id and then by
+// stream.
+func (l *Ledger) Clients() []ClientStatus {
+	l.mu.Lock()
+	records := make([]record, 0, len(l.clients))
+	for _, r := range l.clients {
+		records = append(records, r.copyLocked())
+	}
+	l.mu.Unlock()
+	out := make([]ClientStatus, 0, len(records))
+	for i := range records {
+		out = append(out, records[i].status())
+	}
+	slices.SortFunc(out, func(a, b ClientStatus) int {
+		return cmp.Or(cmp.Compare(a.Node.ID, b.Node.ID), cmp.Compare(a.Stream, b.Stream))
+	})
+	return out
 }
 
-var _ = xds.Wildcard
+// Connected is the number of clients.
+func (l *Ledger) Connected() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.clients)
+}
+
+func (r *record) copyLocked() record {
+	c := *r
+	c.types = make(map[string]*typeRecord, len(r.types))
+	for url, t := range r.types {
+		entry := *t
+		c.types[url] = &entry
+	}
+	return c
+}
+
+// status computes versions, which hash whole sets: not under the lock.
+func (r *record) status() ClientStatus {
+	out := ClientStatus{Client: *r.client, Delta: r.delta, Revision: r.acked}
+	for _, url := range slices.SortedFunc(maps.Keys(r.types), xds.CompareTypes) {
+		t := r.types[url]
+		line := TypeStatus{
+			TypeURL:        url,
+			Names:          t.view.Names,
+			Wildcard:       t.view.Wildcard,
+			Wanted:         t.view.Wanted.Version(),
+			WantedRevision: t.view.WantedRevision,
+			AckedRevision:  t.view.AckedRevision,
+			Since:          t.since,
+			Sent:           t.view.Sent,
+			LastNack:       t.nack,
+		}
+		if t.view.AckedRevision > 0 {
+			line.Acked = t.view.Acked.Version()
+		}
+		for _, ref := range t.view.Refused {
+			line.Refused = append(line.Refused, Refused(ref))
+		}
+		out.Types = append(out.Types, line)
+	}
+	return out
+}
+
+// WaitRevision returns when every client that is connected now has acknowledged
+// or refused everything that the revision (and what it replaced) brings for it,
+// or has disconnected. If the context ends before, it returns what is known,
+// with the pending clients, and the context's error.
+func (l *Ledger) WaitRevision(ctx context.Context, revision uint64) (WaitResult, error) {
+	l.mu.Lock()
+	l.waiting++
+	waitFor := slices.Collect(maps.Keys(l.clients))
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.waiting--
+	}()
+	for {
+		result, moved := l.look(waitFor, revision)
+		if len(result.Pending) == 0 {
+			return result, nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return result, ctx.Err()
+		}
+	}
+}
+
+// look says where the clients stand, and gives a channel that is closed when
+// that has changed.
+func (l *Ledger) look(waitFor []uint64, revision uint64) (WaitResult, <-chan struct{}) {
+	var result WaitResult
+	var pending []record
+	l.mu.Lock()
+	for _, stream := range waitFor {
+		r := l.clients[stream]
+		switch {
+		case r == nil:
+			continue
+		case r.acked < revision:
+			pending = append(pending, r.copyLocked())
+		default:
+			result.Acked++
+		}
+		result.Refused = append(result.Refused, r.refusalsLocked(revision)...)
+	}
+	moved := l.moved
+	l.mu.Unlock()
+	for i := range pending {
+		result.Pending = append(result.Pending, pending[i].status())
+	}
+	slices.SortFunc(result.Pending, func(a, b ClientStatus) int { return cmp.Compare(a.Node.ID, b.Node.ID) })
+	slices.SortFunc(result.Refused, func(a, b RefusedBy) int {
+		return cmp.Or(cmp.Compare(a.Client.Node.ID, b.Client.Node.ID), xds.CompareTypes(a.TypeURL, b.TypeURL))
+	})
+	return result, moved
+}
+
+// refusalsLocked are the refusals in force that came with the revision or
+// later.
+func (r *record) refusalsLocked(revision uint64) (out []RefusedBy) {
+	for url, t := range r.types {
+		recent := slices.ContainsFunc(t.view.Refused, func(ref machine.Refusal) bool { return ref.Revision >= revision })
+		if recent && t.nack != nil {
+			out = append(out, RefusedBy{Client: *r.client, TypeURL: url, Nack: *t.nack})
+		}
+	}
+	return out
+}

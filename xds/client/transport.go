@@ -1,0 +1,176 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"lateen.dev/lateen/xds"
+)
+
+// stream is one stream of either protocol.
+type stream interface {
+	send(*request) error
+	receive() (*response, error)
+}
+
+// request is what either protocol can say; each takes what it has fields for.
+type request struct {
+	node    *corev3.Node
+	typeURL string
+	nonce   string
+	version string
+	reason  string
+
+	names                  []string
+	subscribe, unsubscribe []string
+	initial                map[string]string
+}
+
+type response struct {
+	typeURL   string
+	version   string
+	nonce     string
+	resources []*xds.Resource
+	removed   []string
+	// whole says that it is state-of-the-world: absence can mean removal.
+	whole bool
+}
+
+func openStream(ctx context.Context, conn *grpc.ClientConn, sotw bool) (stream, error) {
+	ads := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
+	if sotw {
+		st, err := ads.StreamAggregatedResources(ctx)
+		return sotwStream{st}, err
+	}
+	st, err := ads.DeltaAggregatedResources(ctx)
+	return deltaStream{st}, err
+}
+
+type deltaStream struct {
+	discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+}
+
+func (s deltaStream) send(r *request) error {
+	return sendError(s.Send(&discoveryv3.DeltaDiscoveryRequest{
+		Node:                     r.node,
+		TypeUrl:                  r.typeURL,
+		ResourceNamesSubscribe:   r.subscribe,
+		ResourceNamesUnsubscribe: r.unsubscribe,
+		InitialResourceVersions:  r.initial,
+		ResponseNonce:            r.nonce,
+		ErrorDetail:              errorDetail(r.reason),
+	}))
+}
+
+func (s deltaStream) receive() (*response, error) {
+	m, err := s.Recv()
+	if err != nil {
+		return nil, err
+	}
+	r := &response{typeURL: m.GetTypeUrl(), version: m.GetSystemVersionInfo(), nonce: m.GetNonce(), removed: m.GetRemovedResources()}
+	for _, res := range m.GetResources() {
+		r.resources = append(r.resources, &xds.Resource{
+			Name:    res.GetName(),
+			TypeURL: m.GetTypeUrl(),
+			Version: res.GetVersion(),
+			Body:    res.GetResource(),
+		})
+	}
+	return r, nil
+}
+
+type sotwStream struct {
+	discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesClient
+}
+
+func (s sotwStream) send(r *request) error {
+	return sendError(s.Send(&discoveryv3.DiscoveryRequest{
+		Node:          r.node,
+		TypeUrl:       r.typeURL,
+		ResourceNames: r.names,
+		ResponseNonce: r.nonce,
+		VersionInfo:   r.version,
+		ErrorDetail:   errorDetail(r.reason),
+	}))
+}
+
+func (s sotwStream) receive() (*response, error) {
+	m, err := s.Recv()
+	if err != nil {
+		return nil, err
+	}
+	r := &response{typeURL: m.GetTypeUrl(), version: m.GetVersionInfo(), nonce: m.GetNonce(), whole: true}
+	for _, body := range m.GetResources() {
+		r.resources = append(r.resources, unwrap(m.GetTypeUrl(), body))
+	}
+	return r, nil
+}
+
+// sendError hides that gRPC reports a broken stream as EOF to the sender; the
+// receiver learns the true reason.
+func sendError(err error) error {
+	if errors.Is(err, io.EOF) {
+		return errSendClosed
+	}
+	return err
+}
+
+func errorDetail(reason string) *status.Status {
+	if reason == "" {
+		return nil
+	}
+	return &status.Status{Code: int32(codes.InvalidArgument), Message: reason}
+}
+
+const wrapperType = "type.googleapis.com/envoy.service.discovery.v3.Resource"
+
+// unwrap finds the name of a state-of-the-world resource. A server may send it
+// in a wrapper that tells; otherwise it is the first field of every type that
+// has names.
+func unwrap(typeURL string, body *anypb.Any) *xds.Resource {
+	if body.GetTypeUrl() == wrapperType {
+		var w discoveryv3.Resource
+		if err := proto.Unmarshal(body.GetValue(), &w); err == nil && w.GetResource() != nil {
+			r := xds.FromAny(w.GetName(), w.GetResource())
+			return r
+		}
+	}
+	if typeURL == xds.NameTableType {
+		return xds.FromAny("", body)
+	}
+	return xds.FromAny(firstString(body.GetValue()), body)
+}
+
+// firstString is field 1 of a message, if that is a string.
+func firstString(b []byte) (value string) {
+	for len(b) > 0 {
+		number, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return value
+		}
+		b = b[n:]
+		if number == 1 && kind == protowire.BytesType {
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return value
+			}
+			value, b = string(v), b[n:]
+			continue
+		}
+		if n = protowire.ConsumeFieldValue(number, kind, b); n < 0 {
+			return value
+		}
+		b = b[n:]
+	}
+	return value
+}

@@ -1,0 +1,145 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+// Server serves the aggregated discovery service.
+type Server struct {
+	discoveryv3.UnimplementedAggregatedDiscoveryServiceServer
+
+	cfg    Config
+	ledger *Ledger
+	// admitted holds a token for each new client that is being served its first
+	// configuration. Waiting goroutines get tokens in the order of arrival.
+	admitted chan struct{}
+	last     atomic.Uint64
+
+	closing context.Context
+	close   context.CancelFunc
+
+	mu      sync.Mutex
+	streams int
+	closed  bool
+	// goroutines counts streams and what they started.
+	goroutines sync.WaitGroup
+}
+
+// New makes a server that serves nobody yet.
+func New(cfg Config) *Server {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Metrics == nil {
+		cfg.Metrics = NoMetrics{}
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{cfg: cfg, ledger: newLedger(), admitted: make(chan struct{}, cfg.Limits.Admitted)}
+	s.closing, s.close = context.WithCancel(context.Background())
+	return s
+}
+
+// Options are what the gRPC server that carries this one should be made with,
+// besides its credentials.
+func Options() []grpc.ServerOption {
+	const (
+		// A client that comes back names every resource it has: 100,000 names of
+		// 100 bytes with their versions stay below this.
+		maxRequestBytes  = 16 << 20
+		pingEvery        = 30 * time.Second
+		pingTimeout      = 10 * time.Second
+		clientPingsEvery = 10 * time.Second
+	)
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxRequestBytes),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxConcurrentStreams(64),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingTimeout}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPingsEvery, PermitWithoutStream: true}),
+	}
+}
+
+// Register adds the service to a gRPC server.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	discoveryv3.RegisterAggregatedDiscoveryServiceServer(r, s)
+}
+
+// Ledger tells who has what.
+func (s *Server) Ledger() *Ledger { return s.ledger }
+
+// Close ends all streams and waits until nothing of them is left.
+func (s *Server) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.close()
+	s.goroutines.Wait()
+}
+
+// StreamAggregatedResources serves a state-of-the-world client.
+func (s *Server) StreamAggregatedResources(st discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	return s.serve(sotwTransport{st})
+}
+
+// DeltaAggregatedResources serves a delta client.
+func (s *Server) DeltaAggregatedResources(st discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	return s.serve(deltaTransport{st})
+}
+
+func (s *Server) serve(t transport) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	s.cfg.Metrics.Connected(1)
+	defer s.cfg.Metrics.Connected(-1)
+	st := newStream(s, t)
+	err := st.run()
+	s.cfg.Log.Debug("discovery stream ended", "client", st.name(), "reason", err)
+	return err
+}
+
+func (s *Server) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed:
+		return status.Error(codes.Unavailable, "the control plane is shutting down")
+	case s.streams >= s.cfg.Limits.Streams:
+		return status.Errorf(codes.ResourceExhausted, "%d streams are open already", s.streams)
+	}
+	s.streams++
+	s.goroutines.Add(1)
+	return nil
+}
+
+func (s *Server) leave() {
+	s.mu.Lock()
+	s.streams--
+	s.mu.Unlock()
+	s.goroutines.Done()
+}
+
+// admit waits for a new client's turn. release may be called more than once.
+func (s *Server) admit(ctx context.Context) (release func(), err error) {
+	select {
+	case s.admitted <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for admission: %w", ctx.Err())
+	case <-s.closing.Done():
+		return nil, status.Error(codes.Unavailable, "the control plane is shutting down")
+	}
+	return sync.OnceFunc(func() { <-s.admitted }), nil
+}

@@ -1,0 +1,94 @@
+package server
+
+import "time"
+
+// ClientStatus is the ledger's page for one client. It is a copy: keep it as
+// long as you like.
+type ClientStatus struct {
+	Client
+	// Delta tells the incremental protocol from state-of-the-world.
+	Delta bool
+	// Revision is the newest one of which the client has acknowledged, or
+	// refused, everything; 0 before the first.
+	Revision uint64
+	// Types holds a line for each type that the client subscribed to, in the
+	// order of additions.
+	Types []TypeStatus
+}
+
+// TypeStatus tells what one client has of one type.
+type TypeStatus struct {
+	TypeURL string
+	// Names is the number of names subscribed to; Wildcard means all.
+	Names    int
+	Wildcard bool
+	// Wanted and Acked are versions of the type as a whole, of the newest state
+	// and of the last time when the client had all of one.
+	Wanted, Acked string
+	// WantedRevision is that of the newest state, AckedRevision the newest that
+	// the client has.
+	WantedRevision, AckedRevision uint64
+	// Since is when the present status began: synced, or waiting.
+	Since time.Time
+	// Sent is false as long as nothing has been sent.
+	Sent bool
+	// Refused lists what the client refused and still lacks; LastNack is the
+	// last refusal, even if mended since.
+	Refused  []Refused
+	LastNack *Nack
+}
+
+// Refused is one resource version that a client would not take.
+type Refused struct {
+	Name     string
+	Version  string
+	Revision uint64
+}
+
+// Nack is a refusal in the client's words.
+type Nack struct {
+	// Names are the refused resources as far as the message tells; all of the
+	// response if it does not.
+	Names    []string
+	Reason   string
+	Time     time.Time
+	Revision uint64
+}
+
+// Sync status of a type, in istioctl's words.
+const (
+	Synced  = "SYNCED"
+	Stale   = "STALE"
+	NotSent = "NOT SENT"
+	Errored = "ERROR"
+)
+
+// Status is the type's state in one word of istioctl's proxy-status.
+func (t *TypeStatus) Status() string {
+	switch {
+	case !t.Sent:
+		return NotSent
+	case len(t.Refused) > 0:
+		return Errored
+	case t.AckedRevision < t.WantedRevision:
+		return Stale
+	}
+	return Synced
+}
+
+// WaitResult is the answer to "who has revision N".
+type WaitResult struct {
+	// Acked is the number of clients that have it.
+	Acked int
+	// Pending are clients that have not answered yet; empty when all have.
+	Pending []ClientStatus
+	// Refused are the refusals of what the revision, or a later one, brought.
+	Refused []RefusedBy
+}
+
+// RefusedBy is a client's refusal.
+type RefusedBy struct {
+	Client  Client
+	TypeURL string
+	Nack    Nack
+}
