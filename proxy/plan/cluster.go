@@ -77,6 +77,8 @@ type Cluster struct {
 	DNS           DNSOptions
 	OriginalDst   OriginalDstOptions
 
+	// MetadataExchange is set when peers tell each other who they are before the bytes of a TCP connection.
+	MetadataExchange *MetadataExchange
 	// Services are the mesh services that this cluster stands for (Istio's metadata), for telemetry's labels.
 	Services []Service
 	Metadata Metadata
@@ -159,7 +161,7 @@ type ProtocolOptions struct {
 	AutoSNI           bool
 	AutoSANValidation bool
 	// SNIHeader is the header used instead of the authority by AutoSNI.
-	SNIHeader string
+	SNIHeader *HeaderName
 }
 
 // HTTP1Options are the options of an HTTP/1 codec.
@@ -284,7 +286,7 @@ const (
 // OriginalDstOptions are for ORIGINAL_DST.
 type OriginalDstOptions struct {
 	// Header, when set, names the request header that has the address.
-	Header string
+	Header *HeaderName
 	// Port overrides the port; 0 keeps it.
 	Port uint16
 	// CleanupInterval is after how long an unused host is dropped.

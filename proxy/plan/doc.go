@@ -21,5 +21,5 @@
 //
 // Goroutines: everything reachable from a published Plan is read-only and may be shared freely.
 //
-// May import: policy, identity, telemetry, and the leaves proxy/upstream/lb and proxy/upstream/outlier.
+// May import: telemetry, wire, and the leaves proxy/upstream/lb and proxy/upstream/outlier.
 package plan

@@ -12,7 +12,7 @@ type Router struct {
 	// RespectExpectedTimeout believes x-envoy-expected-rq-timeout-ms.
 	RespectExpectedTimeout bool
 	// StrictHeaders are x-envoy-… request headers that must be valid.
-	StrictHeaders []string
+	StrictHeaders []HeaderName
 	// UpstreamLogs are written per try.
 	UpstreamLogs                        []*AccessLog
 	StartChildSpan                      bool

@@ -37,15 +37,16 @@ type HTTPConnectionManager struct {
 	// ServerName is the server header, and ServerHeader what happens to the upstream's.
 	ServerName   string
 	ServerHeader ServerHeaderTransformation
-	// ProxyStatus and Via.
+	// Via is added to requests and responses, unless empty.
 	Via string
-	// ProxyStatus100Continue lets Expect: 100-continue pass instead of answering it.
+	// Proxy100Continue lets Expect: 100-continue pass instead of answering it.
 	Proxy100Continue bool
-	// MergeSlashes etc. are in Path. StreamError resets streams instead of connections on invalid messages.
+	// StreamErrorOnInvalidMessage answers a malformed HTTP/1 request without closing the connection.
 	StreamErrorOnInvalidMessage bool
 	AddUserAgent                bool
-	// GenerateServiceTime adds x-envoy-upstream-service-time; it is the router's suppress_envoy_headers turned round.
-	StripPort StripPort
+	StripPort                   StripPort
+	// StripTrailingDot cuts the dot at the end of the authority's host.
+	StripTrailingDot bool
 	// SchemeOverwrite replaces the request's scheme, when not empty.
 	SchemeOverwrite string
 	// SchemeMatchUpstream sets the scheme by the upstream's transport.
@@ -85,19 +86,16 @@ type HTTPLimits struct {
 
 // HTTPTimeouts are zero when switched off.
 type HTTPTimeouts struct {
-	Idle            time.Duration // no active stream; 1 h by default
-	StreamIdle      time.Duration // a stream without bytes; 5 min by default
-	Request         time.Duration // the whole request received
-	RequestHeaders  time.Duration // the head received
-	MaxConnection   time.Duration // a connection's age, then drain
-	MaxStream       time.Duration
-	DelayedClose    time.Duration // 1 s by default
-	Drain           time.Duration // between the GOAWAY and the close; 5 s by default
-	StreamFlush     time.Duration // flushing the rest to a slow client; StreamIdle by default
-	MaxConnJitter   float64       // percent of MaxConnection
-	UpgradeIdle     time.Duration // 0 is StreamIdle
-	KeepAlivePing   time.Duration // HTTP/2; copied from HTTP2.PingInterval
-	KeepAliveMaxAge time.Duration
+	Idle           time.Duration // no active stream; 1 h by default
+	StreamIdle     time.Duration // a stream without bytes; 5 min by default
+	Request        time.Duration // the whole request received
+	RequestHeaders time.Duration // the head received
+	MaxConnection  time.Duration // a connection's age, then drain
+	MaxStream      time.Duration
+	DelayedClose   time.Duration // 1 s by default
+	Drain          time.Duration // between the GOAWAY and the close; 5 s by default
+	StreamFlush    time.Duration // flushing the rest to a slow client; StreamIdle by default
+	MaxConnJitter  float64       // percent of MaxConnection
 }
 
 // RequestIdentity is how a request's origin and id are established.
@@ -124,10 +122,9 @@ type RequestIdentity struct {
 	AlwaysSetInResponse bool
 	// PackTraceReason writes the tracing decision into the id's 14th character, as Envoy's UUID extension does.
 	PackTraceReason bool
-	// OriginalIPFromHeader names a header with the client's address, or is empty.
-	OriginalIPFromHeader string
-	// OriginalIPExtensions are whether XFF detection comes from an extension with SkipXFFAppend and hops set above.
-	RepresentIPv4AsIPv6 bool
+	// OriginalIPFromHeader names a header with the client's address, or is nil.
+	OriginalIPFromHeader *HeaderName
+	RepresentIPv4AsIPv6  bool
 }
 
 // ForwardClientCert is what happens to x-forwarded-client-cert.
@@ -151,8 +148,6 @@ type PathNormalization struct {
 	MergeSlashes bool
 	// EscapedSlashes is what happens to %2F, %5C in it.
 	EscapedSlashes EscapedSlashes
-	// KeepQuery etc.: fragments are always cut off.
-	AllowFragment bool
 }
 
 // EscapedSlashes is an action on escaped slashes in a path.
@@ -174,7 +169,6 @@ const (
 	StripNoPort       StripPort = iota
 	StripMatchingPort           // the listener's own
 	StripAnyPort
-	StripTrailingHostDot // reserved for the dot alone
 )
 
 // ServerHeaderTransformation is what happens to the server header.
@@ -210,7 +204,7 @@ type TraceTag struct {
 	Tag string
 	// One of these: a literal, a request header with a default.
 	Literal string
-	Header  string
+	Header  *HeaderName
 	Default string
 }
 

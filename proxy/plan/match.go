@@ -4,37 +4,77 @@ import (
 	"bytes"
 	"regexp"
 	"strings"
+
+	"lateen.dev/lateen/wire/header"
 )
 
-// Head is a request's head as matchers see it. The engine implements it over the codec's buffers. Names are lower
-// case. Values are views that are valid while the request is; a header given several times is joined with commas.
-// Pseudo headers have their own methods, also when a matcher names ":path".
+// Head is a request's head as matchers see it. The engine implements it over the codec's buffers. Values are views
+// that are valid while the request is; a header given several times is joined with commas.
 type Head interface {
 	Method() []byte
 	Scheme() []byte
 	Authority() []byte
 	Path() []byte // with the query
-	Header(name string) (value []byte, ok bool)
+	// Header returns the value of a header that is not a pseudo header, nor host.
+	Header(name header.Name) (value []byte, ok bool)
 }
 
-// HeaderOf returns a header or pseudo header of h.
-func HeaderOf(h Head, name string) ([]byte, bool) {
-	if name == "" || name[0] != ':' {
-		if name == "host" {
-			v := h.Authority()
-			return v, len(v) > 0
-		}
-		return h.Header(name)
-	}
-	var v []byte
-	switch name {
+// HeaderName is the name of a header or pseudo header, prepared for lookups. It is immutable.
+type HeaderName struct {
+	header.Name
+	pseudo pseudo
+}
+
+type pseudo uint8
+
+const (
+	notPseudo pseudo = iota
+	pseudoMethod
+	pseudoScheme
+	pseudoAuthority // also "host"
+	pseudoPath
+	pseudoOther
+)
+
+// NewHeaderName prepares a name.
+func NewHeaderName(name string) HeaderName {
+	n := HeaderName{Name: header.NewName(name)}
+	switch n.String() {
 	case ":method":
-		v = h.Method()
+		n.pseudo = pseudoMethod
 	case ":scheme":
-		v = h.Scheme()
-	case ":authority":
-		v = h.Authority()
+		n.pseudo = pseudoScheme
+	case ":authority", "host":
+		n.pseudo = pseudoAuthority
 	case ":path":
+		n.pseudo = pseudoPath
+	default:
+		if strings.HasPrefix(name, ":") {
+			n.pseudo = pseudoOther
+		}
+	}
+	return n
+}
+
+// IsAuthority reports whether the name is :authority or host.
+func (n *HeaderName) IsAuthority() bool { return n.pseudo == pseudoAuthority }
+
+// IsPseudo reports whether the name is a pseudo header's, or host.
+func (n *HeaderName) IsPseudo() bool { return n.pseudo != notPseudo }
+
+// Of returns the header's value in h.
+func (n *HeaderName) Of(h Head) ([]byte, bool) {
+	var v []byte
+	switch n.pseudo {
+	case notPseudo:
+		return h.Header(n.Name)
+	case pseudoMethod:
+		v = h.Method()
+	case pseudoScheme:
+		v = h.Scheme()
+	case pseudoAuthority:
+		v = h.Authority()
+	case pseudoPath:
 		v = h.Path()
 	}
 	return v, len(v) > 0
@@ -149,7 +189,7 @@ func EqualFold(v []byte, lower string) bool {
 
 // HeaderMatch is Envoy's HeaderMatcher.
 type HeaderMatch struct {
-	Name string // lower case
+	Name HeaderName
 	Kind HeaderMatchKind
 	// Value is for HeaderString.
 	Value StringMatch
@@ -173,7 +213,7 @@ const (
 
 // Match reports whether h's head matches.
 func (m *HeaderMatch) Match(h Head) bool {
-	v, ok := HeaderOf(h, m.Name)
+	v, ok := m.Name.Of(h)
 	if !ok {
 		if !m.TreatMissingAsEmpty || m.Kind == HeaderPresent {
 			return m.Invert && m.Kind == HeaderPresent

@@ -51,8 +51,8 @@ const (
 
 // HeaderMutation adds a header to a head, or removes one from it.
 type HeaderMutation struct {
-	// Name is lower case. ":authority" and "host" are the authority; other pseudo headers don't occur.
-	Name   string
+	// Name may be the authority's (IsAuthority); other pseudo headers don't occur.
+	Name   HeaderName
 	Remove bool
 	Action AppendAction
 	Value  Format

@@ -93,6 +93,6 @@ type RetryPolicy struct {
 
 // RateLimitedHeader is a response header with a time to wait.
 type RateLimitedHeader struct {
-	Name     string
+	Name     HeaderName
 	UnixTime bool // else seconds
 }

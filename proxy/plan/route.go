@@ -18,7 +18,7 @@ type RouteConfig struct {
 	// that the most specific has the last word; by default it is the other way round.
 	MostSpecificWins bool
 	// InternalOnly are request headers removed when the request comes from outside.
-	InternalOnly []string
+	InternalOnly []HeaderName
 	Metadata     Metadata
 
 	// Runtime is the engine's.
@@ -113,9 +113,9 @@ type RouteAction struct {
 	// One of: Clusters (one or several weighted), or ClusterHeader.
 	Clusters      []WeightedCluster
 	TotalWeight   uint64
-	ClusterHeader string
+	ClusterHeader *HeaderName
 	// WeightHeader names a header whose number replaces the random one in the choice.
-	WeightHeader string
+	WeightHeader *HeaderName
 	// NotFoundCode answers when the cluster doesn't exist: 503 or 404 or 500.
 	NotFoundCode  uint16
 	MetadataMatch Metadata
@@ -163,8 +163,8 @@ type WeightedCluster struct {
 	MetadataMatch Metadata
 	// FilterOverrides replaces the route's, when the cluster has any of its own.
 	FilterOverrides FilterOverrides
-	// ClusterHeader names the request header that has the cluster's name; empty when Name counts.
-	ClusterHeader string
+	// ClusterHeader names the request header that has the cluster's name; nil when Name counts.
+	ClusterHeader *HeaderName
 }
 
 // Rewrite changes path and authority before forwarding. At most one path rewrite and one host rewrite is set.
@@ -177,8 +177,8 @@ type Rewrite struct {
 	Substitution string // Go's form: ${1}
 
 	Host       string
-	AutoHost   bool   // the endpoint's hostname
-	HostHeader string // the value of this header
+	AutoHost   bool        // the endpoint's hostname
+	HostHeader *HeaderName // the value of this header
 	HostRegex  *regexp.Regexp
 	HostSubst  string
 }
@@ -187,7 +187,7 @@ type Rewrite struct {
 type Mirror struct {
 	Name          string
 	Cluster       ClusterRef
-	ClusterHeader string
+	ClusterHeader *HeaderName
 	Fraction      Fraction // 100/100 by default
 	// KeepHost sends the authority without "-shadow" at its end.
 	KeepHost     bool
@@ -208,8 +208,9 @@ const (
 
 // HashPolicy is one source of a request's hash.
 type HashPolicy struct {
-	Kind HashPolicyKind
-	Name string // of header, cookie or parameter
+	Kind   HashPolicyKind
+	Header *HeaderName
+	Name   string // of cookie or parameter
 	// Regex and Substitution rewrite a header's value before hashing.
 	Regex        *regexp.Regexp
 	Substitution string
