@@ -107,6 +107,50 @@ func (w *Workload) Equal(o *Workload) bool {
 		w.CanonicalRevision == o.CanonicalRevision && maps.Equal(w.Labels, o.Labels) && maps.Equal(w.Ports, o.Ports)
 }
 
+// Labels that every workload has by where it runs, whether written or not.
+const (
+	LabelRegion  = "topology.kubernetes.io/region"
+	LabelZone    = "topology.kubernetes.io/zone"
+	LabelSubZone = "topology.istio.io/subzone"
+	LabelNetwork = "topology.istio.io/network"
+	LabelCluster = "topology.istio.io/cluster"
+)
+
+// HasLabels reports whether the workload carries every entry of selector, among its labels or among those of where it runs.
+func (w *Workload) HasLabels(selector map[string]string) bool {
+	for k, v := range selector {
+		if w.label(k) != v {
+			return false
+		}
+		if v == "" {
+			if _, ok := w.Labels[k]; !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (w *Workload) label(key string) string {
+	if v, ok := w.Labels[key]; ok {
+		return v
+	}
+	switch key {
+	case LabelRegion:
+		return w.Locality.Region
+	case LabelZone:
+		return w.Locality.Zone
+	case LabelSubZone:
+		return w.Locality.SubZone
+	case LabelNetwork:
+		return w.Network
+	case LabelCluster:
+		return w.Cluster
+	default:
+		return ""
+	}
+}
+
 // SubsetOf reports whether labels has every entry of selector. An empty selector chooses everything.
 func SubsetOf(selector, labels map[string]string) bool {
 	for k, v := range selector {
@@ -121,6 +165,7 @@ func SubsetOf(selector, labels map[string]string) bool {
 type Endpoint struct {
 	*Workload
 	// PortNumbers are the workload's ports, one for each port of the service by index; 0 where it does not serve that port.
+	// Endpoints of one service often share the list. At a unix socket the numbers say no more than that the port is served.
 	PortNumbers []uint32
 }
 
@@ -140,7 +185,7 @@ func (e *EndpointSet) Select(portIndex int, subset map[string]string) iter.Seq2[
 		}
 		for i := range e.Endpoints {
 			ep := &e.Endpoints[i]
-			if portIndex >= len(ep.PortNumbers) || ep.PortNumbers[portIndex] == 0 || !SubsetOf(subset, ep.Labels) {
+			if portIndex >= len(ep.PortNumbers) || ep.PortNumbers[portIndex] == 0 || !ep.HasLabels(subset) {
 				continue
 			}
 			if !yield(ep.Workload, ep.PortNumbers[portIndex]) {

@@ -40,48 +40,29 @@ func (d *DestinationRule) Subset(name string) *networking.Subset {
 	return nil
 }
 
-// Policy returns the traffic policy for a subset ("" for none) and port: the port's settings over the subset's over the
-// rule's. It is nil if nothing is said. Do not modify it.
+// Policy returns the traffic policy for a subset ("" for none) and port: the subset's settings over the rule's. It is nil if
+// nothing is said. Do not modify it.
 func (d *DestinationRule) Policy(subset string, port uint32) *networking.TrafficPolicy {
 	if d == nil {
 		return nil
 	}
-	out := ForPort(d.Spec.GetTrafficPolicy(), port)
-	if s := d.Subset(subset); subset != "" && s.GetTrafficPolicy() != nil {
-		out = Overlay(out, ForPort(s.GetTrafficPolicy(), port))
+	out := Overlay(nil, d.Spec.GetTrafficPolicy(), port)
+	if s := d.Subset(subset); subset != "" && s != nil {
+		out = Overlay(out, s.GetTrafficPolicy(), port)
 	}
 	return out
 }
 
-// ForPort returns what a traffic policy says about one port. Settings of a port replace those of the destination: what the
-// port leaves out is not inherited, except that the tunnel and PROXY protocol settings exist only for the destination.
-func ForPort(p *networking.TrafficPolicy, port uint32) *networking.TrafficPolicy {
-	if p == nil || len(p.GetPortLevelSettings()) == 0 {
-		return p
+// Overlay returns low with every setting that high makes for the port replaced; low has no port settings. Where high has
+// settings of the port's own, they replace all that can be set for a port: what they leave out is not inherited.
+func Overlay(low, high *networking.TrafficPolicy, port uint32) *networking.TrafficPolicy {
+	if high == nil || low == nil && len(high.GetPortLevelSettings()) == 0 {
+		return choose(high, low)
+	}
+	if low == nil {
+		low = &networking.TrafficPolicy{}
 	}
 	out := &networking.TrafficPolicy{
-		LoadBalancer: p.LoadBalancer, ConnectionPool: p.ConnectionPool, OutlierDetection: p.OutlierDetection, Tls: p.Tls,
-		Tunnel: p.Tunnel, ProxyProtocol: p.ProxyProtocol, RetryBudget: p.RetryBudget,
-	}
-	for _, s := range p.GetPortLevelSettings() {
-		if s.GetPort().GetNumber() == port {
-			out.LoadBalancer, out.ConnectionPool = s.LoadBalancer, s.ConnectionPool
-			out.OutlierDetection, out.Tls = s.OutlierDetection, s.Tls
-			break
-		}
-	}
-	return out
-}
-
-// Overlay returns low with every setting that high makes replaced.
-func Overlay(low, high *networking.TrafficPolicy) *networking.TrafficPolicy {
-	if low == nil {
-		return high
-	}
-	if high == nil {
-		return low
-	}
-	return &networking.TrafficPolicy{
 		LoadBalancer:     choose(high.LoadBalancer, low.LoadBalancer),
 		ConnectionPool:   choose(high.ConnectionPool, low.ConnectionPool),
 		OutlierDetection: choose(high.OutlierDetection, low.OutlierDetection),
@@ -90,6 +71,14 @@ func Overlay(low, high *networking.TrafficPolicy) *networking.TrafficPolicy {
 		ProxyProtocol:    choose(high.ProxyProtocol, low.ProxyProtocol),
 		RetryBudget:      choose(high.RetryBudget, low.RetryBudget),
 	}
+	for _, s := range high.GetPortLevelSettings() {
+		if s.GetPort().GetNumber() == port {
+			out.LoadBalancer, out.ConnectionPool = s.LoadBalancer, s.ConnectionPool
+			out.OutlierDetection, out.Tls = s.OutlierDetection, s.Tls
+			break
+		}
+	}
+	return out
 }
 
 func choose[T any](a, b *T) *T {

@@ -32,13 +32,15 @@ type EgressListener struct {
 
 // EgressHost is one entry of an egress listener's hosts.
 type EgressHost struct {
-	// Namespace is a namespace, "*" for any, or "~" for none. "." was resolved to the Sidecar's own.
+	// Namespace is a namespace, "*" for any, "~" for none, or "." for the workload's own: a Sidecar of the root namespace
+	// stands in for those that other namespaces lack.
 	Namespace string
 	// Host is a hostname or wildcard.
 	Host string
 }
 
-// Selects reports whether one of the listener's hosts takes in the name, which stands in namespace.
+// Selects reports whether one of the listener's hosts takes in the name, which stands in namespace. The listener is one that
+// In returned.
 func (e *EgressListener) Selects(namespace, host string) bool {
 	for _, h := range e.Hosts {
 		if h.Namespace != "*" && h.Namespace != namespace {
@@ -62,17 +64,26 @@ func (e *EgressListener) Imports(namespace, host string) bool {
 	return false
 }
 
-// ParseEgressHost reads namespace/host of a Sidecar in namespace.
-func ParseEgressHost(s, namespace, domain string) EgressHost {
-	ns, name := host.SplitNamespaced(strings.ToLower(s))
-	if ns == "." {
-		ns = namespace
-	}
-	out := EgressHost{Namespace: ns, Host: string(name)}
-	if ns != "*" && ns != "~" {
-		out.Host = string(host.Resolve(out.Host, ns, domain))
+// In returns the listener as it is meant in a workload's namespace: "." made that namespace, and short names of one
+// namespace made full.
+func (e *EgressListener) In(namespace, domain string) EgressListener {
+	out := EgressListener{Spec: e.Spec, Hosts: make([]EgressHost, len(e.Hosts))}
+	for i, h := range e.Hosts {
+		if h.Namespace == "." {
+			h.Namespace = namespace
+		}
+		if h.Namespace != "*" && h.Namespace != "~" {
+			h.Host = string(host.Resolve(h.Host, h.Namespace, domain))
+		}
+		out.Hosts[i] = h
 	}
 	return out
+}
+
+// ParseEgressHost reads namespace/host.
+func ParseEgressHost(s string) EgressHost {
+	ns, name := host.SplitNamespaced(strings.ToLower(s))
+	return EgressHost{Namespace: ns, Host: string(name)}
 }
 
 // Equal reports whether both say the same.

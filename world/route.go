@@ -7,12 +7,9 @@ import (
 	"lateen.dev/lateen/model"
 )
 
-// routeLists are the routes of one gateway, each list by age.
-type routeLists struct {
-	public []*model.VirtualService
-	// local are those exported to listed namespaces only, by client namespace.
-	local map[string][]*model.VirtualService
-}
+// gateKey files the routes of one gateway: the public ones under no namespace, those exported to listed namespaces under
+// each of these.
+type gateKey struct{ gateway, namespace string }
 
 // VirtualService returns a route by the key of its object; nil if there is none. Delegates are not routes.
 func (s *Snapshot) VirtualService(key model.ConfigKey) *model.VirtualService { return s.routes.At(key) }
@@ -21,12 +18,12 @@ func (s *Snapshot) VirtualService(key model.ConfigKey) *model.VirtualService { r
 // the order in which they compete: those exported to the namespace by name first, its own before others', then public ones;
 // within each the oldest first. Of two that claim one host, the first has it.
 func (s *Snapshot) VirtualServices(namespace, gateway string) []*model.VirtualService {
-	lists := s.routesByGate.At(gateway)
-	local := lists.local[namespace]
-	if len(local) == 0 {
-		return lists.public
+	public := s.routesByGate.At(gateKey{gateway: gateway})
+	local := s.routesByGate.At(gateKey{gateway, namespace})
+	if len(local) == 0 || namespace == "" {
+		return public
 	}
-	out := make([]*model.VirtualService, 0, len(local)+len(lists.public))
+	out := make([]*model.VirtualService, 0, len(local)+len(public))
 	for _, own := range []bool{true, false} {
 		for _, v := range local {
 			if (v.Namespace == namespace) == own {
@@ -34,7 +31,7 @@ func (s *Snapshot) VirtualServices(namespace, gateway string) []*model.VirtualSe
 			}
 		}
 	}
-	return append(out, lists.public...)
+	return append(out, public...)
 }
 
 // VirtualServiceFor returns the route that applies to requests for the hostname which come through the gateway from a proxy

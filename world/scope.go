@@ -39,6 +39,9 @@ type Scope struct {
 	// Services are those of all listeners together, one for each hostname, sorted by hostname. A service that several
 	// listeners import with different ports has all of those ports here.
 	Services []*model.Service
+
+	// listeners are the Sidecar's as they are meant in this namespace.
+	listeners []model.EgressListener
 }
 
 // EgressScope is what one egress listener may call.
@@ -99,7 +102,9 @@ func (s *Snapshot) buildScope(namespace string, sc *model.Sidecar) *Scope {
 	}
 	merged := make(map[string]*model.Service)
 	for i := range sc.Egress {
-		e := s.egressScope(namespace, &sc.Egress[i])
+		l := sc.Egress[i].In(namespace, s.mesh.Domain)
+		out.listeners = append(out.listeners, l)
+		e := s.egressScope(namespace, &l)
 		out.Egress = append(out.Egress, e)
 		for _, svc := range e.Services {
 			merge(merged, svc)

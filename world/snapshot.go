@@ -23,13 +23,12 @@ type Snapshot struct {
 	byAddress    persist.Map[string, []model.ServiceKey]
 	endpoints    persist.Map[model.ServiceKey, *model.EndpointSet]
 	routes       persist.Map[model.ConfigKey, *model.VirtualService]
-	routesByGate persist.Map[string, routeLists]
-	routesByHost persist.Map[string, []*model.VirtualService] // by age
+	routesByGate persist.Map[gateKey, []*model.VirtualService] // by age
+	routesByHost persist.Map[string, []*model.VirtualService]  // by age
 	rules        persist.Map[hostKey, []*model.DestinationRule]
-	gateways     []*model.Gateway                      // by age
+	gateways     persist.Map[unit, []*model.Gateway]   // one list, by age
 	sidecars     persist.Map[string, []*model.Sidecar] // by namespace; those with a selector first, then by age
 	policies     policySet
-	vips         *allocator // of the World; used by its one writer only
 
 	lazy *lazyViews
 }
@@ -114,12 +113,12 @@ func (s *Snapshot) VisibleServices(namespace string) []*model.Service {
 func (s *Snapshot) Endpoints(key model.ServiceKey) *model.EndpointSet { return s.endpoints.At(key) }
 
 // Gateways returns all gateways by age.
-func (s *Snapshot) Gateways() []*model.Gateway { return s.gateways }
+func (s *Snapshot) Gateways() []*model.Gateway { return s.gateways.At(unit{}) }
 
 // GatewaysFor returns the gateways whose selector takes in these labels, by age.
 func (s *Snapshot) GatewaysFor(labels map[string]string) []*model.Gateway {
 	var out []*model.Gateway
-	for _, g := range s.gateways {
+	for _, g := range s.Gateways() {
 		if model.SubsetOf(g.Selector, labels) {
 			out = append(out, g)
 		}

@@ -8,6 +8,9 @@ import (
 	meshconfig "istio.io/api/mesh/v1alpha1"
 
 	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/config/host"
+	"lateen.dev/lateen/config/mesh"
+	"lateen.dev/lateen/derive"
 )
 
 // Options are what a World is made with.
@@ -22,6 +25,9 @@ type Options struct {
 	// Sources are the names of the sources in order of precedence: where two have an object of one key, the first has it.
 	// Those not listed come after, by name.
 	Sources []string
+	// OnPanic is told when the derivation of one object panicked; the object then keeps what was derived from it before. Nil
+	// lets the panic go on.
+	OnPanic func(derive.Panic)
 	// Now tells the time, for the times in the debug dump. Nil means time.Now.
 	Now func() time.Time
 }
@@ -47,9 +53,61 @@ type ObjectChange struct {
 type World struct {
 	current atomic.Pointer[Snapshot]
 
+	// apply is held for the whole of a batch. It comes before subsMu.
+	apply  sync.Mutex
+	intake intake
+	plan   *plan
+	vips   *allocator
+	next   *builder // of the batch that is being applied
+
 	subsMu sync.Mutex
 	subs   map[*Subscription]struct{}
 }
+
+// New returns a World that knows nothing yet.
+func New(o Options) *World {
+	if o.Mesh == nil {
+		o.Mesh = mesh.Default()
+	}
+	if o.Domain == "" {
+		o.Domain = host.DefaultDomain
+	}
+	w := &World{intake: newIntake(o.Sources), plan: newPlan(o), vips: newAllocator(), subs: make(map[*Subscription]struct{})}
+	first := &Snapshot{mesh: meshOf(o.Mesh, config.Origin{}, o), lazy: newLazyViews()}
+	w.next = newBuilder(first, w.vips)
+	w.watch()
+	snap, _ := w.next.finish(nil)
+	snap.version = 1
+	w.next = nil
+	w.current.Store(snap)
+	return w
+}
+
+// Apply takes a batch in: when it returns, Snapshot has it and subscribers have been told. Batches of several goroutines are
+// applied one after the other.
+func (w *World) Apply(b Batch) {
+	w.apply.Lock()
+	defer w.apply.Unlock()
+	w.next = newBuilder(w.current.Load(), w.vips)
+	defer func() { w.next = nil }()
+	objects := w.intake.apply(b)
+	w.plan.graph.Update(func() {
+		for key, o := range objects {
+			src := w.plan.sources[key.Kind]
+			switch {
+			case src == nil: // a kind that the mesh doesn't read
+			case o == nil:
+				src.Delete(key)
+			default:
+				src.Set(key, o)
+			}
+		}
+	})
+	w.publish(w.next.finish(w.intake.revisions))
+}
+
+// Collections describes the derivation: each collection with its size, and what was computed in it when.
+func (w *World) Collections() []derive.Stat { return w.plan.graph.Dump() }
 
 // Snapshot returns the present Snapshot; never nil.
 func (w *World) Snapshot() *Snapshot { return w.current.Load() }

@@ -4,7 +4,6 @@ import (
 	"hash/maphash"
 	"iter"
 	"math/bits"
-	"sync/atomic"
 )
 
 // The map is a hash array mapped trie: each level takes five bits of the hash, inner nodes hold only the slots in use, and
@@ -25,7 +24,7 @@ type Map[K comparable, V any] struct {
 
 // node is an inner node (slots by bitmap) or a leaf (entries with one hash).
 type node[K comparable, V any] struct {
-	owner  uint64 // the Editor that may write to it in place
+	owner  *token // of the Editor that may write to it in place
 	bitmap uint32
 	slots  []slot[K, V]
 }
@@ -38,6 +37,9 @@ type slot[K comparable, V any] struct {
 	value V
 	more  []entry[K, V] // further entries whose hash is the same
 }
+
+// token is the identity of an Editor. It has a size so that each is at an address of its own.
+type token struct{ _ byte }
 
 type entry[K comparable, V any] struct {
 	key   K
@@ -121,16 +123,13 @@ func (n *node[K, V]) each(yield func(K, V) bool) bool {
 
 // Edit starts a set of changes. The map itself stays as it is.
 func (m Map[K, V]) Edit() *Editor[K, V] {
-	return &Editor[K, V]{m: m, id: editors.Add(1)}
+	return &Editor[K, V]{m: m, id: new(token)}
 }
-
-// editors numbers Editors, so that nodes know whose they are.
-var editors atomic.Uint64
 
 // Editor makes a new Map out of an old one. It writes in place to nodes that it made itself.
 type Editor[K comparable, V any] struct {
 	m  Map[K, V]
-	id uint64
+	id *token
 }
 
 // Len returns the number of entries as edited so far.
@@ -141,7 +140,7 @@ func (e *Editor[K, V]) Get(key K) (V, bool) { return e.m.Get(key) }
 
 // Map ends the editing.
 func (e *Editor[K, V]) Map() Map[K, V] {
-	e.id = 0
+	e.id = nil
 	return e.m
 }
 
@@ -268,7 +267,7 @@ func (n *node[K, V]) drop(i int, bit uint32) {
 
 // own returns a node that this Editor may write to: n itself if it made it, else a copy.
 func (e *Editor[K, V]) own(n *node[K, V]) *node[K, V] {
-	if e.id == 0 {
+	if e.id == nil {
 		panic("persist: Editor used after Map")
 	}
 	if n.owner == e.id {
