@@ -1,6 +1,7 @@
 package world_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -72,4 +73,12 @@ func same(t testing.TB, what, got, want string) {
 	if tidy(got) != tidy(want) {
 		t.Errorf("%s\ngot:\n%s\nwant:\n%s", what, tidy(got), tidy(want))
 	}
+}
+
+func addresses(list ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, s := range list {
+		out = append(out, netip.MustParseAddr(s))
+	}
+	return out
 }
