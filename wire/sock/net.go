@@ -1,7 +1,5 @@
 package sock
 
-import "time"
-
 // netTransport moves bytes with net.Conn's methods. It works with every net.Conn.
 type netTransport struct{ c *Conn }
 
@@ -15,11 +13,7 @@ func (t *netTransport) read(p []byte) (int, error) {
 }
 
 func (t *netTransport) write(a, b []byte) error {
-	if d := t.c.writeTimeout; d > 0 {
-		if err := t.c.nc.SetWriteDeadline(time.Now().Add(d)); err != nil {
-			return err
-		}
-	}
+	t.c.startWriteTimer()
 	if _, err := t.c.nc.Write(a); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package sock
 
 import (
 	"io"
-	"net"
 	"os"
 	"syscall"
 	"time"
@@ -56,20 +55,8 @@ const (
 )
 
 func newTransport(c *Conn) transport {
-	var rc syscall.RawConn
-	var err error
-	switch nc := c.nc.(type) {
-	case *net.TCPConn:
-		rc, err = nc.SyscallConn()
-	case *net.UnixConn:
-		if nc.RemoteAddr() != nil && nc.RemoteAddr().Network() != "unix" {
-			return &netTransport{c: c}
-		}
-		rc, err = nc.SyscallConn()
-	default:
-		return &netTransport{c: c}
-	}
-	if err != nil {
+	rc := c.RawConn()
+	if rc == nil {
 		return &netTransport{c: c}
 	}
 	t := &rawTransport{c: c, rc: rc}
@@ -182,7 +169,7 @@ func (t *rawTransport) write(a, b []byte) error {
 	if err == nil {
 		err = t.werr
 	}
-	if t.wwaits {
+	if t.wwaits && err == nil {
 		t.wwaits = false
 		_ = t.c.nc.SetWriteDeadline(time.Time{})
 	}
@@ -197,10 +184,8 @@ func (t *rawTransport) onWrite(fd uintptr) bool {
 	for len(t.wa) > 0 || len(t.wb) > 0 {
 		n, errno := t.writeOnce(fd)
 		if errno == syscall.EAGAIN {
-			if d := t.c.writeTimeout; d > 0 {
-				t.wwaits = true
-				_ = t.c.nc.SetWriteDeadline(time.Now().Add(d))
-			}
+			t.wwaits = true
+			t.c.startWriteTimer()
 			return false
 		}
 		if errno != 0 {

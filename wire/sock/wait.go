@@ -32,8 +32,8 @@ type waiting struct {
 	doubt bool
 	// peer is the connection to look at from time to time.
 	peer *Conn
-	// interrupted is set by Interrupt.
-	interrupted atomic.Bool
+	// interrupted is set by Interrupt, aborted by Abort.
+	interrupted, aborted atomic.Bool
 }
 
 // SetReadDeadline bounds Read, WriteRead and the waits of Serve; zero removes the bound. It costs next to nothing.
@@ -55,6 +55,13 @@ func (c *Conn) Interrupt() {
 	c.waiting.interrupted.Store(true)
 	// An error means that the connection is closed, which ends waits as well.
 	_ = c.nc.SetReadDeadline(longAgo)
+}
+
+// Abort makes every wait of this connection fail with ErrInterrupted from now on, reading and writing. Unlike Close it
+// leaves the descriptor to its owner, who closes it.
+func (c *Conn) Abort() {
+	c.waiting.aborted.Store(true)
+	_ = c.nc.SetDeadline(longAgo) // as above
 }
 
 // arm sees to it that the runtime's timer fires early enough for the wait that is about to begin.
@@ -101,8 +108,18 @@ func (c *Conn) startTimer() {
 		t = c.waiting.armed.Time()
 	}
 	_ = c.nc.SetReadDeadline(t) // fails only on a closed connection, as the read that follows will
-	if c.waiting.interrupted.Load() {
+	if c.waiting.interrupted.Load() || c.waiting.aborted.Load() {
 		_ = c.nc.SetReadDeadline(longAgo)
+	}
+}
+
+// startWriteTimer bounds a write that is about to wait. If Abort came in between, its deadline is restored.
+func (c *Conn) startWriteTimer() {
+	if d := c.writeTimeout; d > 0 {
+		_ = c.nc.SetWriteDeadline(time.Now().Add(d)) // fails only on a closed connection, as the write will
+	}
+	if c.waiting.aborted.Load() {
+		_ = c.nc.SetWriteDeadline(longAgo)
 	}
 }
 
@@ -113,6 +130,9 @@ func (c *Conn) lapsed(err error) error {
 		return err
 	}
 	w := &c.waiting
+	if w.aborted.Load() {
+		return ErrInterrupted
+	}
 	if w.interrupted.Swap(false) {
 		c.setTimer(w.deadline)
 		return ErrInterrupted
