@@ -6,9 +6,11 @@ import (
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
 	"lateen.dev/lateen/wire/http2"
+	"lateen.dev/lateen/wire/sock"
 )
 
 // pieceSize is how much of a body is handed over at once: two frames.
@@ -62,6 +64,14 @@ func (b *body) release() {
 	}
 }
 
+// deadline converts a point in time; 0 is none.
+func deadline(at sock.Instant) time.Time {
+	if at == 0 {
+		return time.Time{}
+	}
+	return at.Time()
+}
+
 // translate turns an error of the stream into one of the exchange.
 func translate(err error) error {
 	var fault *http2.StreamError
@@ -77,7 +87,7 @@ func translate(err error) error {
 	case errors.As(err, &fault):
 		return fmt.Errorf("%w: %w", exchange.ErrReset, err)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return err
+		return fmt.Errorf("%w: %w", exchange.ErrTimeout, err)
 	}
 	return fmt.Errorf("%w: %w", exchange.ErrRemoteEnd, err)
 }

@@ -5,6 +5,7 @@ import (
 	"lateen.dev/lateen/wire/header"
 	"lateen.dev/lateen/wire/http1"
 	"lateen.dev/lateen/wire/http2"
+	"lateen.dev/lateen/wire/sock"
 )
 
 // Downstream is one stream of a client.
@@ -93,6 +94,9 @@ func writePiece(s *http2.Stream, scratch *http2.Head, p exchange.Piece, trailers
 	trailerFields(scratch, trailers)
 	return translate(s.WriteHead(scratch, true))
 }
+
+// Deadline implements exchange.Downstream.
+func (d *Downstream) Deadline(at sock.Instant) { d.stream.SetReadDeadline(deadline(at)) }
 
 // Reset implements exchange.Downstream.
 func (d *Downstream) Reset() { d.stream.Reset(http2.InternalError) }

@@ -8,6 +8,7 @@ import (
 	"lateen.dev/lateen/wire/header"
 	"lateen.dev/lateen/wire/http1"
 	"lateen.dev/lateen/wire/http2"
+	"lateen.dev/lateen/wire/sock"
 )
 
 // Upstream is one stream to a server.
@@ -107,6 +108,9 @@ func (u *Upstream) failed(err error) error {
 
 // Trailers implements exchange.Upstream.
 func (u *Upstream) Trailers(l *header.List) { addTrailers(l, u.stream.Trailers()) }
+
+// Deadline implements exchange.Upstream.
+func (u *Upstream) Deadline(at sock.Instant) { u.stream.SetReadDeadline(deadline(at)) }
 
 // Cancel implements exchange.Upstream.
 func (u *Upstream) Cancel() {
