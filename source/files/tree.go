@@ -1,0 +1,240 @@
+package files
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/config/validation"
+	"lateen.dev/lateen/source"
+)
+
+// Tree turns the contents of files into live objects. It is a plain state
+// machine without I/O; its owner serialises the calls.
+//
+// An object belongs to the file that holds it. When several files hold the same
+// object, the one whose path sorts first has it, and the others are complained
+// about.
+type Tree struct {
+	origin string // Origin.Source of the objects
+	files  map[string]*file
+	live   map[config.Key]*config.Object
+	// holders lists the files that hold a key, sorted.
+	holders map[config.Key][]string
+}
+
+// file is what is known of one file.
+type file struct {
+	objects  map[config.Key]*config.Object // good, or the last good version
+	problems config.Problems
+}
+
+// NewTree makes an empty Tree. origin becomes its objects' Origin.Source.
+func NewTree(origin string) *Tree {
+	return &Tree{origin: origin, files: map[string]*file{}, live: map[config.Key]*config.Object{}, holders: map[config.Key][]string{}}
+}
+
+// Content is a file's new content.
+type Content struct {
+	// Path identifies the file and stands in positions.
+	Path string
+	Data []byte
+	// Gone says that the file no longer exists.
+	Gone bool
+	// Err says that it exists but can't be read; what it held stays live.
+	Err error
+}
+
+// Update takes the new contents of some files, as one step, and returns what
+// changed, sorted by key.
+func (t *Tree) Update(contents []Content) []source.Change {
+	touched := map[config.Key]bool{}
+	for _, c := range contents {
+		old := t.files[c.Path]
+		next := t.read(c, old)
+		for _, f := range []*file{old, next} {
+			if f == nil {
+				continue
+			}
+			for key := range f.objects {
+				touched[key] = true
+			}
+		}
+		t.install(c.Path, old, next)
+	}
+	var changes []source.Change
+	for key := range touched {
+		if change, ok := t.settle(key); ok {
+			changes = append(changes, change)
+		}
+	}
+	slices.SortFunc(changes, func(a, b source.Change) int { return a.Key.Compare(b.Key) })
+	return changes
+}
+
+// read makes a file of a content, keeping from the old file what the new one
+// breaks. It returns nil when there is no file any more.
+func (t *Tree) read(c Content, old *file) *file {
+	if c.Gone {
+		return nil
+	}
+	next := &file{objects: map[config.Key]*config.Object{}}
+	if c.Err != nil {
+		next.problems = config.Problems{unreadable(c)}
+		keep(next, old, func(config.Key) bool { return true })
+		return next
+	}
+	d := config.Decode(c.Data, config.DecodeOptions{File: c.Path, Source: t.origin})
+	next.problems = d.FileProblems
+	broken := map[config.Key]bool{}
+	named := map[config.Key]bool{}
+	lost := len(d.FileProblems) > 0 // a document is broken and nobody knows which object it was
+	for _, item := range d.Items() {
+		problems := item.Problems
+		if item.Object != nil {
+			problems = append(problems, validation.Validate(item.Object)...)
+		}
+		known := item.Key.Kind != config.UnknownKind && item.Key.Name != ""
+		switch {
+		case item.Ignored:
+		case known && named[item.Key]:
+			problems = append(problems, duplicate(item, next.objects[item.Key]))
+		case problems.HasErrors():
+			broken[item.Key] = known
+			lost = lost || !known
+		default:
+			next.objects[item.Key] = item.Object
+		}
+		named[item.Key] = known
+		next.problems = append(next.problems, problems...)
+	}
+	keep(next, old, func(key config.Key) bool { return broken[key] || lost && !named[key] })
+	return next
+}
+
+// keep copies objects of the old file, which the new one doesn't have, into it.
+func keep(next, old *file, wanted func(config.Key) bool) {
+	if old == nil {
+		return
+	}
+	for key, object := range old.objects {
+		if _, replaced := next.objects[key]; !replaced && wanted(key) {
+			next.objects[key] = object
+		}
+	}
+}
+
+func (t *Tree) install(path string, old, next *file) {
+	if old != nil {
+		for key := range old.objects {
+			t.holders[key] = slices.DeleteFunc(t.holders[key], func(p string) bool { return p == path })
+			if len(t.holders[key]) == 0 {
+				delete(t.holders, key)
+			}
+		}
+	}
+	if next == nil {
+		delete(t.files, path)
+		return
+	}
+	t.files[path] = next
+	for key := range next.objects {
+		i, _ := slices.BinarySearch(t.holders[key], path)
+		t.holders[key] = slices.Insert(t.holders[key], i, path)
+	}
+}
+
+// settle brings live up to date for one key. An object that is equal to the
+// live one doesn't replace it.
+func (t *Tree) settle(key config.Key) (source.Change, bool) {
+	old := t.live[key]
+	holders := t.holders[key]
+	if len(holders) == 0 {
+		if old == nil {
+			return source.Change{}, false
+		}
+		delete(t.live, key)
+		return source.Drop(key), true
+	}
+	f := t.files[holders[0]]
+	object := f.objects[key]
+	if object == old {
+		return source.Change{}, false
+	}
+	if old != nil && object.Equal(old) {
+		f.objects[key] = old
+		return source.Change{}, false
+	}
+	// A copy, because the object may have been live before and is immutable then.
+	next := *object
+	next.ResourceVersion, next.Generation = object.ContentHash(), 1
+	if old != nil {
+		next.Generation = old.Generation
+		if !object.SameContent(old) {
+			next.Generation++
+		}
+	}
+	f.objects[key], t.live[key] = &next, &next
+	return source.Put(&next), true
+}
+
+// Objects are the live objects, sorted by key.
+func (t *Tree) Objects() []*config.Object {
+	return slices.SortedFunc(maps.Values(t.live), func(a, b *config.Object) int { return a.Compare(b.Key) })
+}
+
+// Object is the live object of a key, nil if there is none.
+func (t *Tree) Object(key config.Key) *config.Object { return t.live[key] }
+
+// Holders are the files that hold a key; the first one's version is live.
+func (t *Tree) Holders(key config.Key) []string { return slices.Clone(t.holders[key]) }
+
+// Files are the paths of all files, sorted.
+func (t *Tree) Files() []string { return slices.Sorted(maps.Keys(t.files)) }
+
+// Problems are the present complaints about all files, sorted by place.
+func (t *Tree) Problems() config.Problems {
+	var all config.Problems
+	for path, f := range t.files {
+		all = append(all, f.problems...)
+		for key, object := range f.objects {
+			if first := t.holders[key][0]; first != path {
+				all = append(all, rival(object, t.files[first].objects[key]))
+			}
+		}
+	}
+	return all.Sorted()
+}
+
+func unreadable(c Content) config.Problem {
+	code := config.CodeUnreadable
+	return config.Problem{
+		Severity: config.Error, Code: code.ID, Name: code.Name, Position: config.Position{File: c.Path},
+		Message: "the file can't be read: " + c.Err.Error(), Hint: "Make it readable; what it held before stays live",
+	}
+}
+
+// duplicate complains about a second document of the same object in a file.
+// first is nil when the first one is broken.
+func duplicate(item config.Item, first *config.Object) config.Problem {
+	where := "above"
+	if first != nil {
+		where = "at " + first.Origin.String()
+	}
+	code := config.CodeDuplicateObject
+	return config.Problem{
+		Severity: config.Error, Code: code.ID, Name: code.Name, Object: item.Ref, Position: item.Position,
+		Message: "the same object stands " + where + "; this one isn't used", Hint: "Remove one of the two, or rename it",
+	}
+}
+
+// rival complains about an object that another file has too.
+func rival(object, first *config.Object) config.Problem {
+	code := config.CodeDuplicateObject
+	return config.Problem{
+		Severity: config.Error, Code: code.ID, Name: code.Name, Object: object.Ref(), Position: object.Origin.Position,
+		Message: "the same object stands at " + cmp.Or(first.Origin.String(), "another place") + "; this one isn't used",
+		Hint:    "Remove one of the two, or rename it",
+	}
+}

@@ -1,0 +1,231 @@
+package files
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/source"
+)
+
+// How long Run waits before it believes what it sees on disk.
+const (
+	// quiet is the pause after the last event that ends a burst of them, as an
+	// editor makes when it saves; a burst is cut off after burst.
+	quiet = 10 * time.Millisecond
+	burst = 20 * time.Millisecond
+	// vanish is how long a file must have been gone or empty. Some editors
+	// remove or truncate a file and write it anew a little later.
+	vanish = 50 * time.Millisecond
+	// poll is the pace of looking when the system can't tell us about changes.
+	poll = 500 * time.Millisecond
+)
+
+// run is the state of one Run.
+type run struct {
+	*Source
+	sink     source.Sink
+	scanner  scanner
+	watcher  *fsnotify.Watcher // nil when the system has none to give
+	watched  map[string]stamp
+	dirty    map[string]bool
+	vanished map[string]time.Time // when a file was first seen gone or empty
+	initial  bool
+	blind    bool // some directory isn't watched
+}
+
+// Run implements source.Source. It fails if the directory can't be read at the
+// beginning; later failures are Problems and are tried again.
+func (s *Source) Run(ctx context.Context, sink source.Sink) (err error) {
+	defer close(s.done)
+	r := &run{
+		Source: s, sink: sink, watched: map[string]stamp{}, dirty: map[string]bool{}, vanished: map[string]time.Time{}, initial: true,
+		scanner: scanner{root: s.o.Root, files: map[string]stamp{}},
+	}
+	watcher, werr := fsnotify.NewWatcher()
+	if werr == nil {
+		r.watcher = watcher
+		defer func() { err = errors.Join(err, watcher.Close()) }()
+	}
+	if err := r.look(); err != nil {
+		return err
+	}
+	return r.loop(ctx)
+}
+
+// loop waits for events and edits. One timer serves every wait: wake is the
+// time of the next look, zero when there is nothing to wait for.
+func (r *run) loop(ctx context.Context) error {
+	var events <-chan fsnotify.Event
+	var failures <-chan error
+	if r.watcher != nil {
+		events, failures = r.watcher.Events, r.watcher.Errors
+	}
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var began time.Time
+	wake := r.nextLook(time.Time{})
+	for {
+		timer.Stop()
+		if !wake.IsZero() {
+			timer.Reset(time.Until(wake))
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case e := <-events:
+			if e.Op == fsnotify.Chmod && !readable(e.Name) {
+				continue
+			}
+			r.dirty[e.Name] = true
+			now := time.Now()
+			if began.IsZero() {
+				began = now
+			}
+			wake = earlier(now.Add(quiet), began.Add(burst))
+		case <-failures: // the system dropped events: look at everything
+			wake = time.Now()
+		case <-timer.C:
+			began = time.Time{}
+			err := r.look()
+			wake = r.nextLook(time.Now())
+			if err != nil {
+				r.setDisk(config.Problems{r.unreadableRoot(err)})
+				wake = time.Now().Add(poll)
+			}
+		case e := <-r.edits:
+			contents, err := e.change(r.tree)
+			r.take(r.sink, contents, e.via, false)
+			e.answer <- editAnswer{r.currentRevision(), err}
+		}
+	}
+}
+
+// nextLook is when to look again without any event.
+func (r *run) nextLook(now time.Time) time.Time {
+	if now.IsZero() {
+		now = time.Now()
+	}
+	var next time.Time
+	for _, since := range r.vanished {
+		next = earlier(next, since.Add(vanish))
+	}
+	if r.blind {
+		next = earlier(next, now.Add(poll))
+	}
+	return next
+}
+
+// earlier is the earlier of two times of which the first may be unset.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// look compares the disk with what is known and makes the difference live.
+// Directories that are new are watched first and then looked at again, so that
+// nothing written in between is missed.
+func (r *run) look() error {
+	dirty := r.dirty
+	r.dirty = map[string]bool{}
+	f, err := r.scanner.scan(dirty)
+	for tries := 0; err == nil && r.watch(f.dirs) && tries < 10; tries++ {
+		f, err = r.scanner.scan(dirty)
+	}
+	if err != nil {
+		r.dirty = dirty
+		return err
+	}
+	r.setDisk(r.diskProblems(f))
+	r.blind = len(r.watched) < len(f.dirs)
+	r.take(r.sink, r.credible(f, time.Now()), "file", r.initial)
+	r.initial = false
+	return nil
+}
+
+// credible returns the contents to act on now, and leaves those aside that look
+// like a file in the middle of being saved.
+func (r *run) credible(f finding, now time.Time) []Content {
+	var contents []Content
+	seen := map[string]bool{}
+	for _, c := range f.contents {
+		seen[c.Path] = true
+		_, known := r.scanner.files[c.Path]
+		empty := c.Gone || c.Err == nil && len(bytes.TrimSpace(c.Data)) == 0
+		if since, waiting := r.vanished[c.Path]; known && empty && (!waiting || now.Sub(since) < vanish) {
+			if !waiting {
+				r.vanished[c.Path] = now
+			}
+			continue
+		}
+		delete(r.vanished, c.Path)
+		r.scanner.accept(c.Path, f)
+		contents = append(contents, c)
+	}
+	for path := range r.vanished {
+		if !seen[path] {
+			delete(r.vanished, path)
+		}
+	}
+	return contents
+}
+
+// watch follows exactly the given directories and says whether some are new.
+func (r *run) watch(dirs map[string]stamp) bool {
+	if r.watcher == nil {
+		return false
+	}
+	added := false
+	for dir, was := range r.watched {
+		if dirs[dir] != was {
+			// An error here means that the system forgot the directory already.
+			_ = r.watcher.Remove(dir)
+			delete(r.watched, dir)
+		}
+	}
+	for dir, now := range dirs {
+		if _, already := r.watched[dir]; already {
+			continue
+		}
+		if err := r.watcher.Add(dir); err == nil {
+			r.watched[dir] = now
+			added = true
+		}
+	}
+	return added
+}
+
+func (r *run) diskProblems(f finding) config.Problems {
+	code := config.CodeUnreadable
+	var ps config.Problems
+	for _, link := range f.strays {
+		ps = append(ps, config.Problem{
+			Severity: config.Warning, Code: code.ID, Name: code.Name, Position: config.Position{File: link},
+			Message: "the symbolic link leads out of the configuration directory and isn't followed", Hint: "Copy the file, or move it here",
+		})
+	}
+	for dir := range f.dirs {
+		if _, ok := r.watched[dir]; !ok && r.watcher != nil {
+			ps = append(ps, config.Problem{
+				Severity: config.Warning, Code: code.ID, Name: code.Name, Position: config.Position{File: dir},
+				Message: "the system refuses to watch this directory, so changes in it are seen late", Hint: "Raise fs.inotify.max_user_watches",
+			})
+		}
+	}
+	return ps
+}
+
+func (r *run) unreadableRoot(err error) config.Problem {
+	code := config.CodeUnreadable
+	return config.Problem{
+		Severity: config.Error, Code: code.ID, Name: code.Name, Position: config.Position{File: r.o.Root},
+		Message: fmt.Sprintf("%v; what was live stays live", err), Hint: "Bring the directory back",
+	}
+}

@@ -1,0 +1,236 @@
+// Package sourcetest is the conformance suite of source.Source: every source
+// runs it in its own tests.
+//
+// Goroutines: each test starts the source's Run and waits for its end.
+//
+// May import: config, source (besides lib).
+package sourcetest
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/source"
+)
+
+// Fixture is one source under test, with ways to change what it reads. The
+// objects it is asked for are VirtualServices.
+type Fixture struct {
+	Source source.Source
+	// Put makes the source have an object of this name whose content depends on
+	// version. It works before Run and during it.
+	Put func(name string, version int)
+	// Delete takes it away.
+	Delete func(name string)
+	// Break makes the object's description invalid; nil if it can't be.
+	Break func(name string)
+}
+
+// Wait bounds how long a test waits for something that must happen.
+const Wait = 20 * time.Second
+
+// Recorder is a Sink that checks the rules of batches and remembers their effect.
+type Recorder struct {
+	t       testing.TB
+	mu      sync.Mutex
+	applied int
+	last    uint64
+	live    map[config.Key]*config.Object
+	changed chan struct{} // closed and replaced at each batch
+}
+
+// NewRecorder makes a Recorder that reports to t.
+func NewRecorder(t testing.TB) *Recorder {
+	return &Recorder{t: t, live: map[config.Key]*config.Object{}, changed: make(chan struct{})}
+}
+
+// Apply implements source.Sink.
+func (r *Recorder) Apply(b source.Batch) {
+	if !r.mu.TryLock() {
+		r.t.Error("Apply was called while another call was running")
+		r.mu.Lock()
+	}
+	defer r.mu.Unlock()
+	if b.Initial != (r.applied == 0) {
+		r.t.Errorf("batch %d has Initial %v", r.applied, b.Initial)
+	}
+	if b.Revision < r.last {
+		r.t.Errorf("revision fell from %d to %d", r.last, b.Revision)
+	}
+	if !b.Initial && len(b.Changes) == 0 {
+		r.t.Error("an empty batch")
+	}
+	seen := map[config.Key]bool{}
+	for _, c := range b.Changes {
+		if seen[c.Key] {
+			r.t.Errorf("two changes for %s in one batch", c.Key)
+		}
+		seen[c.Key] = true
+		r.check(b, c)
+	}
+	r.last = b.Revision
+	r.applied++
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+func (r *Recorder) check(b source.Batch, c source.Change) {
+	old := r.live[c.Key]
+	switch {
+	case c.Object == nil && old == nil:
+		r.t.Errorf("%s deleted, but it wasn't there", c.Key)
+	case c.Object == nil:
+		delete(r.live, c.Key)
+		return
+	case c.Object.Key != c.Key:
+		r.t.Errorf("change of %s has object %s", c.Key, c.Object.Key)
+	case c.Object.Origin.Source == "":
+		r.t.Errorf("%s has no origin", c.Key)
+	case b.Initial && old != nil:
+		r.t.Errorf("%s twice in the first batch", c.Key)
+	case old != nil && old.Equal(c.Object):
+		r.t.Errorf("%s was sent again without a change", c.Key)
+	}
+	r.live[c.Key] = c.Object
+}
+
+// Live is a copy of what is live.
+func (r *Recorder) Live() map[config.Key]*config.Object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	live := make(map[config.Key]*config.Object, len(r.live))
+	for k, o := range r.live {
+		live[k] = o
+	}
+	return live
+}
+
+// Revision is the last batch's.
+func (r *Recorder) Revision() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.last
+}
+
+// Until waits until what is live satisfies ok.
+func (r *Recorder) Until(what string, ok func(live map[config.Key]*config.Object) bool) {
+	r.t.Helper()
+	deadline := time.After(Wait)
+	for {
+		r.mu.Lock()
+		changed, done := r.changed, r.applied > 0
+		r.mu.Unlock()
+		if done && ok(r.Live()) {
+			return
+		}
+		select {
+		case <-changed:
+		case <-deadline:
+			r.t.Fatalf("waited in vain until %s; live: %v", what, r.Live())
+		}
+	}
+}
+
+// Start runs a source into a Recorder until the test ends, and waits then for
+// Run to return nil.
+func Start(t testing.TB, s source.Source) (*Recorder, context.CancelFunc) {
+	t.Helper()
+	r := NewRecorder(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, r) }()
+	var once sync.Once
+	stop := func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case err := <-done:
+				if err != nil {
+					t.Errorf("Run returned %v", err)
+				}
+			case <-time.After(Wait):
+				t.Error("Run doesn't end")
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return r, stop
+}
+
+// Run checks a source. fixture makes a fresh, empty one per test.
+func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
+	t.Run("empty", func(t *testing.T) {
+		r, _ := Start(t, fixture(t).Source)
+		r.Until("the first batch came", func(live map[config.Key]*config.Object) bool { return len(live) == 0 })
+	})
+	t.Run("changes", func(t *testing.T) {
+		f := fixture(t)
+		for i := range 5 {
+			f.Put(fmt.Sprint("before", i), 1)
+		}
+		r, _ := Start(t, f.Source)
+		r.Until("the first objects came", func(live map[config.Key]*config.Object) bool { return len(live) == 5 })
+		old := find(r.Live(), "before0")
+		f.Put("during", 1)
+		f.Put("before0", 2)
+		f.Delete("before1")
+		r.Until("the changes came", func(live map[config.Key]*config.Object) bool {
+			now := find(live, "before0")
+			return find(live, "during") != nil && find(live, "before1") == nil && now != nil && !now.SameContent(old)
+		})
+		if now := find(r.Live(), "before0"); now.ResourceVersion == old.ResourceVersion || now.ResourceVersion == "" {
+			t.Errorf("resource version %q after %q", now.ResourceVersion, old.ResourceVersion)
+		}
+	})
+	t.Run("broken object stays live", func(t *testing.T) {
+		f := fixture(t)
+		if f.Break == nil {
+			return
+		}
+		f.Put("a", 1)
+		f.Put("b", 1)
+		r, _ := Start(t, f.Source)
+		r.Until("the objects came", func(live map[config.Key]*config.Object) bool { return len(live) == 2 })
+		f.Break("a")
+		f.Put("b", 2)
+		r.Until("the other object changed", func(live map[config.Key]*config.Object) bool {
+			b := find(live, "b")
+			return b != nil && b.Generation == 2
+		})
+		untilProblems(t, f.Source, true)
+		if a := find(r.Live(), "a"); a == nil || a.Generation != 1 {
+			t.Errorf("the broken object is %v", a)
+		}
+		f.Put("a", 3)
+		r.Until("the mended object came", func(live map[config.Key]*config.Object) bool { return find(live, "a").Generation == 2 })
+		untilProblems(t, f.Source, false)
+	})
+}
+
+// untilProblems waits for Problems, which have no event of their own.
+func untilProblems(t *testing.T, s source.Source, want bool) {
+	t.Helper()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(Wait)
+	for s.Problems().HasErrors() != want {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("problems are %v", s.Problems())
+		}
+	}
+}
+
+func find(live map[config.Key]*config.Object, name string) *config.Object {
+	for k, o := range live {
+		if k.Name == name {
+			return o
+		}
+	}
+	return nil
+}
