@@ -2,6 +2,7 @@ package plan
 
 import (
 	"bytes"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -162,7 +163,7 @@ func (m *StringMatch) String() string {
 	}
 	value := m.Value
 	if m.Kind == MatchRegex {
-		value = strings.TrimSuffix(strings.TrimPrefix(m.Regex.String(), `^(?:`), `)$`)
+		value = RegexSource(m.Regex)
 	}
 	if m.IgnoreCase {
 		name += " (any case)"
@@ -269,3 +270,25 @@ func (f Fraction) Hit(r uint64) bool {
 
 // IsZero reports whether the fraction is never hit (or was not given).
 func (f Fraction) IsZero() bool { return f.Numerator == 0 }
+
+// RegexSource is the regex as it was configured, without the anchors.
+func RegexSource(r *regexp.Regexp) string {
+	return strings.TrimSuffix(strings.TrimPrefix(r.String(), `^(?:`), `)$`)
+}
+
+// String describes the match for explain.
+func (m *HeaderMatch) String() string {
+	var s string
+	switch m.Kind {
+	case HeaderPresent:
+		s = "header " + m.Name.String() + " present"
+	case HeaderString:
+		s = "header " + m.Name.String() + " " + m.Value.String()
+	case HeaderRange:
+		s = fmt.Sprintf("header %s in [%d, %d)", m.Name.String(), m.Low, m.High)
+	}
+	if m.Invert {
+		return "not (" + s + ")"
+	}
+	return s
+}

@@ -31,8 +31,7 @@ type VirtualHost struct {
 	Domains []string
 	Routes  []*Route
 	// RequireTLS redirects plain requests.
-	RequireTLS RequireTLS
-	// Headers are applied by routes already; these are kept for requests that match no route.
+	RequireTLS                    RequireTLS
 	IncludeAttemptCount           bool
 	IncludeAttemptCountInResponse bool
 	PerRequestBufferLimit         uint32 // 0 is none
@@ -76,6 +75,8 @@ type RouteMatch struct {
 	TLSPresented, TLSValidated *bool
 	// Fraction of requests taken; nil takes all.
 	Fraction *Fraction
+	// Never is set when the match asks for dynamic metadata that no filter of this proxy sets.
+	Never bool
 }
 
 // Route is one entry of a virtual host.
@@ -88,10 +89,9 @@ type Route struct {
 	Forward  *RouteAction
 	Redirect *Redirect
 	Direct   *DirectResponse
-	// NonForwarding routes are for gRPC without proxies; here they answer 500 as in Envoy.
 
-	// Headers are route's, virtual host's and route configuration's mutations in the order in which they apply. Those
-	// of a weighted cluster come before all of them.
+	// Headers are the route's, the virtual host's and the route configuration's mutations in the order in which they
+	// apply to redirects and direct responses. A forwarded request gets those of its WeightedCluster.
 	Headers         HeaderMutations
 	FilterOverrides FilterOverrides
 	// PerRequestBufferLimit in bytes; 0 is none.
@@ -142,7 +142,6 @@ type RouteAction struct {
 	Priority uint8
 	// Upgrades override the manager's by type.
 	Upgrades []Upgrade
-	// CORS of the deprecated route field is in FilterOverrides.
 	// InternalRedirect is accepted and not followed.
 	InternalRedirect bool
 	// ConnectTunnel is whether CONNECT's payload goes upstream as plain TCP (connect_config).
@@ -157,11 +156,12 @@ type WeightedCluster struct {
 	Name    string
 	Cluster ClusterRef
 	Weight  uint32
-	// Headers are this cluster's own, applied before the route's.
+	// Headers are all that apply when this cluster is chosen: its own, the route's, the virtual host's and the route
+	// configuration's, in order.
 	Headers       HeaderMutations
-	HostRewrite   string
+	HostRewrite   []byte
 	MetadataMatch Metadata
-	// FilterOverrides replaces the route's, when the cluster has any of its own.
+	// FilterOverrides are all that apply when this cluster is chosen.
 	FilterOverrides FilterOverrides
 	// ClusterHeader names the request header that has the cluster's name; nil when Name counts.
 	ClusterHeader *HeaderName
@@ -176,7 +176,7 @@ type Rewrite struct {
 	Regex        *regexp.Regexp
 	Substitution string // Go's form: ${1}
 
-	Host       string
+	Host       []byte
 	AutoHost   bool        // the endpoint's hostname
 	HostHeader *HeaderName // the value of this header
 	HostRegex  *regexp.Regexp
