@@ -1,0 +1,135 @@
+package translate_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/xds"
+)
+
+// envoyBinary is where test/install-envoy.sh puts a stock Envoy.
+const envoyBinary = "../.cache/bin/envoy"
+
+// TestEnvoyAccepts gives a stock Envoy everything that it would be sent in each scenario, as static configuration: routes
+// inside their listeners, endpoints inside their clusters. Envoy checks all of it before it starts.
+func TestEnvoyAccepts(t *testing.T) {
+	binary, err := filepath.Abs(envoyBinary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(binary); err != nil {
+		t.Fatalf("no Envoy at %s: run test/install-envoy.sh", binary)
+	}
+	for _, file := range scenarios(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			t.Parallel()
+			s := readScenario(t, file)
+			s.proxy.Flavor, s.proxy.Version = model.StockEnvoy, "1.40.0"
+			dir := t.TempDir()
+			path, secrets := filepath.Join(dir, "bootstrap.json"), filepath.Join(dir, "secrets.json")
+			tree := tree(t, static(t, stateOf(t, s)))
+			secretsFrom(tree, secrets)
+			data, err := json.Marshal(tree)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := errors.Join(os.WriteFile(path, data, 0o600), os.WriteFile(secrets, []byte("{}"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			cmd := exec.CommandContext(t.Context(), binary, "--mode", "validate", "-c", path, "--log-level", "error")
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("envoy: %v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// static makes a bootstrap of a state, in which nothing is left to be fetched but secrets.
+func static(t *testing.T, state *xds.State) *bootstrapv3.Bootstrap {
+	t.Helper()
+	out := &bootstrapv3.Bootstrap{
+		Node:            &corev3.Node{Id: "test", Cluster: "test"},
+		StaticResources: &bootstrapv3.Bootstrap_StaticResources{},
+	}
+	for r := range state.Set(xds.ClusterType).All() {
+		c := message(t, r).(*clusterv3.Cluster)
+		if c.GetType() == clusterv3.Cluster_EDS {
+			e := state.Set(xds.EndpointType).Get(c.GetEdsClusterConfig().GetServiceName())
+			if e == nil {
+				t.Fatalf("cluster %s has no endpoints resource", c.GetName())
+			}
+			c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
+			c.EdsClusterConfig = nil
+			c.LoadAssignment = message(t, e).(*endpointv3.ClusterLoadAssignment)
+		}
+		out.StaticResources.Clusters = append(out.StaticResources.Clusters, c)
+	}
+	for r := range state.Set(xds.ListenerType).All() {
+		l := message(t, r).(*listenerv3.Listener)
+		for _, fc := range slices.Concat(l.GetFilterChains(), []*listenerv3.FilterChain{l.GetDefaultFilterChain()}) {
+			inline(t, state, fc)
+		}
+		out.StaticResources.Listeners = append(out.StaticResources.Listeners, l)
+	}
+	return out
+}
+
+// inline puts the routes that a chain names into it.
+func inline(t *testing.T, state *xds.State, fc *listenerv3.FilterChain) {
+	t.Helper()
+	for _, f := range fc.GetFilters() {
+		h := &hcmv3.HttpConnectionManager{}
+		if !f.GetTypedConfig().MessageIs(h) {
+			continue
+		}
+		if err := f.GetTypedConfig().UnmarshalTo(h); err != nil {
+			t.Fatal(err)
+		}
+		if name := h.GetRds().GetRouteConfigName(); name != "" {
+			r := state.Set(xds.RouteType).Get(name)
+			if r == nil {
+				t.Fatalf("no routes %q", name)
+			}
+			h.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: message(t, r).(*routev3.RouteConfiguration)}
+		}
+		packed, err := anypb.New(h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: packed}
+	}
+}
+
+// secretsFrom makes secrets come from a file, for Envoy has no aggregated stream while it validates.
+func secretsFrom(v any, path string) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, e := range v {
+			if name == "sdsConfig" {
+				v[name] = map[string]any{"pathConfigSource": map[string]any{"path": path}, "resourceApiVersion": "V3"}
+				continue
+			}
+			secretsFrom(e, path)
+		}
+	case []any:
+		for _, e := range v {
+			secretsFrom(e, path)
+		}
+	}
+}
