@@ -201,8 +201,14 @@ func (e *EndpointSet) Identities() []string {
 		return nil
 	}
 	var out []string
+	var last *Workload
 	for i := range e.Endpoints {
-		if id := e.Endpoints[i].SPIFFE(); id != "" && !slices.Contains(out, id) {
+		w := e.Endpoints[i].Workload
+		if last != nil && w.ServiceAccount == last.ServiceAccount && w.Namespace == last.Namespace && w.TrustDomain == last.TrustDomain {
+			continue // mostly all have one identity
+		}
+		last = w
+		if id := w.SPIFFE(); id != "" && !slices.Contains(out, id) {
 			out = append(out, id)
 		}
 	}

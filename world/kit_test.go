@@ -16,7 +16,7 @@ func objects(t testing.TB, yaml string) []*config.Object {
 	d := config.Decode([]byte(yaml), config.DecodeOptions{File: "test.yaml"})
 	for _, p := range d.Problems() {
 		if p.Severity == config.Error {
-			t.Fatalf("%v\n%s", p, yaml)
+			t.Fatalf("%v\n%s", p, yaml[:min(len(yaml), 2000)])
 		}
 	}
 	return d.Objects()

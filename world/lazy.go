@@ -25,9 +25,7 @@ func (b *builder) carry() *lazyViews {
 	out := newLazyViews()
 	b.prev.lazy.mu.Lock()
 	defer b.prev.lazy.mu.Unlock()
-	for ns, list := range b.prev.lazy.visible {
-		out.visible[ns] = b.mend(ns, list)
-	}
+	b.mendAll(out.visible)
 	for key, scope := range b.prev.lazy.scopes {
 		if !b.touches(key, scope) {
 			out.scopes[key] = scope
@@ -36,28 +34,62 @@ func (b *builder) carry() *lazyViews {
 	return out
 }
 
-// mend puts the changed services into a list of the services visible to a namespace.
-func (b *builder) mend(namespace string, list []*model.Service) []*model.Service {
+// mended is a list as it was, what a namespace now sees under each changed hostname, and the list with that put in.
+type mended struct {
+	was, now []*model.Service
+	list     []*model.Service
+}
+
+// mendAll puts the changed services into the lists of the services visible to each namespace. Namespaces that saw the same
+// list, and see the same change, share one again.
+func (b *builder) mendAll(into map[string][]*model.Service) {
+	var hosts []string
+	for _, svc := range b.changedServices {
+		if !slices.Contains(hosts, svc.Hostname) {
+			hosts = append(hosts, svc.Hostname)
+		}
+	}
+	var done []mended
+	now := make([]*model.Service, len(hosts))
+	for ns, was := range b.prev.lazy.visible {
+		for i, h := range hosts {
+			now[i] = pickVisible(ns, b.next.byHost.At(h))
+		}
+		i := slices.IndexFunc(done, func(m mended) bool { return sameList(m.was, was) && slices.Equal(m.now, now) })
+		if i < 0 {
+			i = len(done)
+			done = append(done, mended{was, slices.Clone(now), mend(was, hosts, now)})
+		}
+		into[ns] = done[i].list
+	}
+}
+
+// mend returns the list with what is now seen under each of the hostnames.
+func mend(list []*model.Service, hosts []string, now []*model.Service) []*model.Service {
 	owned := false
-	for _, changed := range b.changedServices {
-		now := pickVisible(namespace, b.next.byHost.At(changed.Hostname))
-		i, found := slices.BinarySearchFunc(list, changed.Hostname, searchHostname)
-		if !found && now == nil || found && list[i] == now {
+	for k, h := range hosts {
+		i, found := slices.BinarySearchFunc(list, h, searchHostname)
+		if !found && now[k] == nil || found && list[i] == now[k] {
 			continue
 		}
 		if !owned {
 			list, owned = slices.Clone(list), true
 		}
 		switch {
-		case now == nil:
+		case now[k] == nil:
 			list = slices.Delete(list, i, i+1)
 		case found:
-			list[i] = now
+			list[i] = now[k]
 		default:
-			list = slices.Insert(list, i, now)
+			list = slices.Insert(list, i, now[k])
 		}
 	}
 	return list
+}
+
+// sameList reports whether two lists are one in memory.
+func sameList(a, b []*model.Service) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
 // touches reports whether a remembered scope may come out differently.

@@ -105,6 +105,12 @@ func (s *Snapshot) VisibleServices(namespace string) []*model.Service {
 		}
 	}
 	slices.SortFunc(list, compareHostname)
+	for _, other := range s.lazy.visible { // most namespaces see the same
+		if slices.Equal(list, other) {
+			list = other
+			break
+		}
+	}
 	s.lazy.visible[namespace] = list
 	return list
 }

@@ -251,3 +251,37 @@ func TestSourcesTakePrecedence(t *testing.T) {
 	apply("unlisted", false, 2, world.ObjectChange{Key: port(1).Key})
 	expect("and the last deletes it", 0)
 }
+
+// A change may cost what it changed: the number of things computed must not depend on the size of the mesh.
+func TestCostOfAChangeDoesNotGrowWithTheMesh(t *testing.T) {
+	computed := func(n int, yaml string) uint64 {
+		w := world.New(world.Options{})
+		w.Apply(batchOf(meshOf(t, n, 2)))
+		ask(w.Snapshot())
+		total := func() (sum uint64) {
+			for _, c := range w.Collections() {
+				sum += c.Computed
+			}
+			return sum
+		}
+		before := total()
+		put(t, w, yaml)
+		return total() - before
+	}
+	for name, yaml := range map[string]string{
+		"endpoint": "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: svc-7, namespace: ns-7}\n" +
+			"spec: {hosts: [svc-7.ns-7.svc.cluster.local], addresses: [172.20.0.8], ports: [{number: 80, name: http, protocol: HTTP}], " +
+			"resolution: STATIC, endpoints: [{address: 10.9.9.9}]}",
+		"workload": "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: w, namespace: ns-7, labels: {app: x}}\n" +
+			"spec: {address: 10.9.9.9}",
+		"route": "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: vs-0, namespace: ns-0}\n" +
+			"spec: {hosts: [svc-0], http: [{route: [{destination: {host: svc-0}}]}]}",
+		"rule": "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: dr-0, namespace: ns-0}\nspec: {host: svc-0}",
+		"service": "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns-1}\nspec: {ports: [{name: http, port: 80}]}",
+	} {
+		small, large := computed(100, yaml), computed(400, yaml)
+		if small == 0 || small > 10 || large != small {
+			t.Errorf("%s: %d computed in a mesh of 100 services, %d in one of 400", name, small, large)
+		}
+	}
+}

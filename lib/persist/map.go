@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"math/bits"
+	"slices"
 )
 
 // The map is a hash array mapped trie: each level takes five bits of the hash, inner nodes hold only the slots in use, and
@@ -35,7 +36,14 @@ type slot[K comparable, V any] struct {
 	hash  uint64
 	key   K
 	value V
-	more  []entry[K, V] // further entries whose hash is the same
+	more  *[]entry[K, V] // further entries whose hash is the same, nil for none; shared between maps, so never written to
+}
+
+func (s *slot[K, V]) others() []entry[K, V] {
+	if s.more == nil {
+		return nil
+	}
+	return *s.more
 }
 
 // token is the identity of an Editor. It has a size so that each is at an address of its own.
@@ -76,9 +84,9 @@ func (s *slot[K, V]) find(key K) (V, bool) {
 	if s.key == key {
 		return s.value, true
 	}
-	for i := range s.more {
-		if s.more[i].key == key {
-			return s.more[i].value, true
+	for _, e := range s.others() {
+		if e.key == key {
+			return e.value, true
 		}
 	}
 	var zero V
@@ -112,8 +120,8 @@ func (n *node[K, V]) each(yield func(K, V) bool) bool {
 		if !yield(s.key, s.value) {
 			return false
 		}
-		for j := range s.more {
-			if !yield(s.more[j].key, s.more[j].value) {
+		for _, e := range s.others() {
+			if !yield(e.key, e.value) {
 				return false
 			}
 		}
@@ -185,22 +193,21 @@ func (e *Editor[K, V]) set(n *node[K, V], shift uint, s slot[K, V]) (*node[K, V]
 	return n, true
 }
 
-// put replaces or adds an entry of the slot's own hash. Further entries are copied, since other maps may share them.
+// put replaces or adds an entry of the slot's own hash.
 func (s *slot[K, V]) put(key K, value V) (added bool) {
 	if s.key == key {
 		s.value = value
 		return false
 	}
-	more := append([]entry[K, V](nil), s.more...)
-	for i := range more {
-		if more[i].key == key {
-			more[i].value = value
-			s.more = more
-			return false
-		}
+	more := slices.Clone(s.others())
+	i := slices.IndexFunc(more, func(e entry[K, V]) bool { return e.key == key })
+	if i >= 0 {
+		more[i].value = value
+	} else {
+		more = append(more, entry[K, V]{key, value})
 	}
-	s.more = append(more, entry[K, V]{key, value})
-	return true
+	s.more = &more
+	return i < 0
 }
 
 // Delete removes an entry, if there is one.
@@ -240,20 +247,19 @@ func (e *Editor[K, V]) remove(n *node[K, V], shift uint, h uint64, key K) *node[
 
 // cut takes one entry out of a leaf and reports whether others remain.
 func (s *slot[K, V]) cut(key K) bool {
-	if len(s.more) == 0 {
+	more := slices.Clone(s.others())
+	if len(more) == 0 {
 		return false
 	}
-	more := append([]entry[K, V](nil), s.more...)
 	if s.key == key {
 		s.key, s.value = more[0].key, more[0].value
-		s.more = more[1:]
-		return true
+		more = more[1:]
+	} else {
+		more = slices.DeleteFunc(more, func(e entry[K, V]) bool { return e.key == key })
 	}
-	for i := range more {
-		if more[i].key == key {
-			s.more = append(more[:i], more[i+1:]...)
-			break
-		}
+	s.more = nil
+	if len(more) > 0 {
+		s.more = &more
 	}
 	return true
 }
