@@ -1,8 +1,15 @@
 package translate_test
 
 import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +56,10 @@ func TestEnvoyAccepts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// Envoy reads the files that are named. What they are called doesn't matter here.
+			certificate(t, dir)
+			data = bytes.ReplaceAll(data, []byte("/etc/certs/"), []byte(dir+"/"))
+			data = bytes.ReplaceAll(data, []byte("/etc/ssl/certs/ca-certificates.crt"), []byte(dir+"/ca.pem"))
 			if err := errors.Join(os.WriteFile(path, data, 0o600), os.WriteFile(secrets, []byte("{}"), 0o600)); err != nil {
 				t.Fatal(err)
 			}
@@ -130,6 +141,31 @@ func secretsFrom(v any, path string) {
 	case []any:
 		for _, e := range v {
 			secretsFrom(e, path)
+		}
+	}
+}
+
+// certificate writes cert.pem, key.pem and ca.pem.
+func certificate(t *testing.T, dir string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"test"}, IsCA: true, BasicConstraintsValid: true}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	for name, data := range map[string][]byte{"cert.pem": certPEM, "ca.pem": certPEM, "key.pem": keyPEM} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -210,7 +210,7 @@ func (p *outboundPlan) catchAll(i int, e world.EgressScope) {
 	bind, open := p.binding(e.Listener)
 	for _, svc := range byAge(e.Services) {
 		for _, port := range svc.Ports {
-			if port.Protocol == model.UDP || open && p.own(port.Number) {
+			if port.Protocol == model.UDP || open && (p.own(port.Number) || p.privileged(port.Number)) {
 				continue
 			}
 			p.offer(offer{service: svc, port: port.Number, protocol: port.Protocol, bind: bind, open: open, egress: i})
@@ -222,6 +222,9 @@ func (p *outboundPlan) catchAll(i int, e world.EgressScope) {
 func (p *outboundPlan) own(port uint32) bool {
 	return slices.Contains(strings.Split(p.s.key.own, ","), itoa(port))
 }
+
+// privileged reports a port that a proxy outside a namespace of its own may not open.
+func (p *outboundPlan) privileged(port uint32) bool { return p.s.key.bind.IsValid() && port < 1024 }
 
 // byAge orders services so that the older one wins an address.
 func byAge(services []*model.Service) []*model.Service {

@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"math"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -23,8 +22,8 @@ const (
 	inboundSource   = "127.0.0.6"
 	inboundSource6  = "::6"
 	passthroughIdle = 5 * time.Minute
-	// forever keeps connections of an inbound cluster, whose one host can't go away.
-	forever = time.Duration(math.MaxInt64/int64(time.Second)) * time.Second
+	// forever keeps connections of an inbound cluster, whose one host can't go away. Envoy refuses the longest Duration.
+	forever = 365 * 24 * time.Hour
 )
 
 // InboundInput is everything that a cluster to the workload's own port depends on.

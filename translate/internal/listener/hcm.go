@@ -46,6 +46,8 @@ func (e Env) connectionManager(in HTTP) *listenerv3.Filter {
 		AccessLog:                  accessLog(e.Mesh.Config),
 		HttpFilters:                e.httpFilters(in.Side, in.Policies, in.Protocol, headers.GetEnvoyDebugHeaders().GetDisabled().GetValue()),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_OVERWRITE,
+		// It is the application's to say whether it wants the body.
+		Proxy_100Continue: true,
 		// The id that the application passes on stays; the trace decision is not written into it.
 		RequestIdExtension: &hcmv3.RequestIDExtension{TypedConfig: pb.Any(&uuidv3.UuidRequestIdConfig{
 			UseRequestIdForTraceSampling: pb.Bool(true),

@@ -59,7 +59,7 @@ func Terminate(d dialect.Dialect, mesh *model.Mesh, in *networking.ServerTLSSett
 	}
 	common := &tlsv3.CommonTlsContext{TlsParams: serverParams(d, mesh, in)}
 	if http {
-		common.AlpnProtocols = serverALPN(true)
+		common.AlpnProtocols = serverALPN(d, true)
 	}
 	serverCertificates(common, in)
 	mutual := in.GetMode() == networking.ServerTLSSettings_MUTUAL

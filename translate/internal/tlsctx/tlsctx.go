@@ -26,18 +26,25 @@ const (
 
 // ALPN names of the mesh: what a proxy says to a proxy. They tell HTTP from TCP without looking at bytes.
 
-func serverALPN(http bool) []string {
-	if http {
+// "istio-peer-exchange" announces that metadata comes before the bytes, so only proxies that do so may say it.
+
+func serverALPN(d dialect.Dialect, http bool) []string {
+	if http || !d.PeerMetadata() {
 		return []string{"h2", "http/1.1"}
 	}
 	return []string{"istio-peer-exchange", "h2", "http/1.1"}
 }
 
-func clientALPN(h2 bool) []string {
-	if h2 {
-		return []string{"istio-peer-exchange", "istio", "h2"}
+func clientALPN(d dialect.Dialect, h2 bool) []string {
+	var out []string
+	if d.PeerMetadata() {
+		out = append(out, "istio-peer-exchange")
 	}
-	return []string{"istio-peer-exchange", "istio"}
+	out = append(out, "istio")
+	if h2 {
+		out = append(out, "h2")
+	}
+	return out
 }
 
 // meshCiphers are the suites that Istio lets TLS 1.2 peers use.
@@ -79,7 +86,7 @@ func Server(d dialect.Dialect, mesh *model.Mesh, http bool) *tlsv3.DownstreamTls
 	}
 	common := identity(d, aliases(mesh))
 	common.TlsParams = params
-	common.AlpnProtocols = serverALPN(http)
+	common.AlpnProtocols = serverALPN(d, http)
 	return &tlsv3.DownstreamTlsContext{CommonTlsContext: common, RequireClientCertificate: pb.Bool(true)}
 }
 
@@ -89,7 +96,7 @@ func Client(d dialect.Dialect, mesh *model.Mesh, sni string, sans []string, h2 b
 	cfg := mesh.Config.GetMeshMTLS()
 	common := identity(d, pb.Exacts(sans))
 	common.TlsParams = clientParams(d, minVersion(d, cfg.GetMinProtocolVersion()), cfg.GetEcdhCurves())
-	common.AlpnProtocols = clientALPN(h2)
+	common.AlpnProtocols = clientALPN(d, h2)
 	return &tlsv3.UpstreamTlsContext{CommonTlsContext: common, Sni: sni}
 }
 
