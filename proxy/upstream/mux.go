@@ -1,0 +1,155 @@
+package upstream
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/proxy/h1"
+	"lateen.dev/lateen/proxy/h2"
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/wire/http2"
+	"lateen.dev/lateen/wire/sock"
+)
+
+// mux is an HTTP/2 connection to a host.
+type mux struct {
+	pool  *pool
+	link  *Link
+	conn  *http2.Conn
+	used  atomic.Uint64 // exchanges begun
+	idled atomic.Int64  // when the last stream ended, a sock.Instant; 0 while there are streams
+}
+
+// exchange2 opens a stream on a connection that has room, or makes a connection.
+func (p *pool) exchange2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
+	for {
+		m, wait := p.roomy(a.Fresh)
+		switch {
+		case m != nil:
+			return m.stream(), nil
+		case wait != nil:
+			select {
+			case <-wait:
+				continue
+			case <-ctx.Done():
+				return nil, &ConnectError{Timeout: true, Err: ctx.Err()}
+			}
+		}
+		return p.open2(ctx, a)
+	}
+}
+
+// roomy returns a connection with room for a stream, or a channel to wait on while one is being made, or neither: then
+// the caller must make one.
+func (p *pool) roomy(fresh bool) (*mux, <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !fresh {
+		for _, m := range p.muxes {
+			if m.conn.Available() > 0 {
+				return m, nil
+			}
+		}
+	}
+	if p.opening != nil {
+		return nil, p.opening
+	}
+	p.opening = make(chan struct{})
+	return nil, nil
+}
+
+// open2 makes a connection. With ALPN the server may turn out to speak HTTP/1 only.
+func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
+	defer func() {
+		p.mu.Lock()
+		close(p.opening)
+		p.opening = nil
+		p.mu.Unlock()
+	}()
+	c := p.host.cluster
+	if !take(&c.breakers[0].connections, c.Config().Limits[a.Priority&1].MaxConnections) {
+		c.Stats.Inc(a.Shard, CxOverflow)
+		return nil, &ConnectError{Overflow: true, Err: errOverflow}
+	}
+	l, err := p.host.connect(ctx, &a.ConnectOptions)
+	if err != nil {
+		c.breakers[0].connections.Add(-1)
+		return nil, err
+	}
+	if l.TLS != nil && c.Config().Protocol.Version == plan.AutoHTTP && l.TLS.ALPN != "h2" && l.TLS.ALPN != "istio-h2" {
+		return p.adopt1(l, a), nil
+	}
+	c.Stats.Inc(a.Shard, CxHTTP2Total)
+	m := &mux{pool: p, link: l}
+	m.conn = http2.NewClient(l.Conn, config2(&c.Config().Protocol.HTTP2))
+	m.conn.OnIdle(func() { m.idled.Store(int64(sock.Now())) })
+	p.mu.Lock()
+	p.muxes = append(p.muxes, m)
+	p.mu.Unlock()
+	c.set.run(m.run)
+	return m.stream(), nil
+}
+
+// adopt1 makes an HTTP/1 exchange on a connection whose server chose that.
+func (p *pool) adopt1(l *Link, a *Ask) exchange.Upstream {
+	plain := p.host.pool(p.shard, variant{alpn: p.variant.alpn, sni: p.variant.sni})
+	u := h1.NewUpstream(l.Conn, l.Local, nil, plain)
+	plain.mu.Lock()
+	if plain.links == nil {
+		plain.links = map[*h1.Upstream]*Link{}
+	}
+	plain.links[u] = l
+	plain.mu.Unlock()
+	u.Begin(a.Client)
+	return u
+}
+
+func (m *mux) stream() exchange.Upstream {
+	m.idled.Store(0)
+	scheme := "http"
+	if m.link.TLS != nil {
+		scheme = "https"
+	}
+	return h2.NewUpstream(m.conn, h2.Options{Scheme: scheme, Local: m.link.Local, Reused: m.used.Add(1) > 1})
+}
+
+// run reads the connection until it ends.
+func (m *mux) run() {
+	// The streams were told of the error; the connection is only taken off the books here.
+	_ = m.conn.Run()
+	p := m.pool
+	p.mu.Lock()
+	p.muxes = slices.DeleteFunc(p.muxes, func(o *mux) bool { return o == m })
+	p.mu.Unlock()
+	m.link.Release()
+}
+
+// sweep2 closes HTTP/2 connections that have idled for too long.
+func (p *pool) sweep2(now sock.Instant, timeout time.Duration) {
+	if timeout <= 0 {
+		return
+	}
+	p.mu.Lock()
+	muxes := slices.Clone(p.muxes)
+	p.mu.Unlock()
+	for _, m := range muxes {
+		if at := sock.Instant(m.idled.Load()); at != 0 && now.Sub(at) >= timeout {
+			p.host.cluster.Stats.Inc(p.shard, CxIdleTimeout)
+			m.conn.Drain()
+		}
+	}
+}
+
+// config2 translates the plan's HTTP/2 options.
+func config2(o *plan.HTTP2Options) http2.Config {
+	return http2.Config{
+		MaxConcurrentStreams: o.MaxConcurrentStreams, StreamWindow: o.InitialStreamWindow, ConnWindow: o.InitialConnectionWindow,
+		EnableConnect: o.AllowConnect,
+	}
+}
+
+// HTTP2Config translates the plan's HTTP/2 options for a server.
+func HTTP2Config(o *plan.HTTP2Options) http2.Config { return config2(o) }
