@@ -4,6 +4,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"lateen.dev/lateen/config"
@@ -140,8 +141,11 @@ func (p *portNumbers) of(w *model.Workload) []uint32 {
 }
 
 // compute takes, for each port, the first of: the workload's port named like the target port, its port named like the
-// service's port, the target port's number. A target port that is only a name, which the workload doesn't know, is not
-// served by it.
+// service's port, its port named by the target port's number, and that number itself. A target port that is only a name,
+// which the workload doesn't know, is not served by it.
+//
+// Names that are numbers are for workloads that are reached at another port than the one they were written for: they don't
+// know how a service names it.
 func (p *portNumbers) compute(w *model.Workload) []uint32 {
 	out := make([]uint32, len(p.index))
 	for i, at := range p.index {
@@ -154,7 +158,10 @@ func (p *portNumbers) compute(w *model.Workload) []uint32 {
 			out[i] = w.Ports[port.TargetName]
 		case w.Ports[port.Name] != 0:
 			out[i] = w.Ports[port.Name]
-		case port.TargetName == "":
+		case port.TargetName != "":
+		case len(w.Ports) > 0 && w.Ports[strconv.FormatUint(uint64(port.Target()), 10)] != 0:
+			out[i] = w.Ports[strconv.FormatUint(uint64(port.Target()), 10)]
+		default:
 			out[i] = port.Target()
 		}
 	}

@@ -276,7 +276,7 @@ func TestCostOfAChangeDoesNotGrowWithTheMesh(t *testing.T) {
 			"spec: {address: 10.9.9.9}",
 		"route": "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: vs-0, namespace: ns-0}\n" +
 			"spec: {hosts: [svc-0], http: [{route: [{destination: {host: svc-0}}]}]}",
-		"rule": "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: dr-0, namespace: ns-0}\nspec: {host: svc-0}",
+		"rule":    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: dr-0, namespace: ns-0}\nspec: {host: svc-0}",
 		"service": "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns-1}\nspec: {ports: [{name: http, port: 80}]}",
 	} {
 		small, large := computed(100, yaml), computed(400, yaml)
