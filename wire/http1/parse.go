@@ -27,7 +27,7 @@ func ParseRequest(h *Head, b []byte, lim *Limits) (n int, err error) {
 		start = 2
 	}
 	n, r := h.requestLine(b, start, lim)
-	if n > 0 {
+	if n > 0 && r == 0 {
 		n, r = h.fields(b, n, lim)
 	}
 	if r != 0 {
@@ -57,7 +57,7 @@ func ParseResponse(h *Head, b []byte, method Method, lim *Limits) (n int, err er
 	}
 	h.clear()
 	n, r := h.statusLine(b)
-	if n > 0 {
+	if n > 0 && r == 0 {
 		n, r = h.fields(b, n, lim)
 	}
 	if r != 0 {
@@ -79,13 +79,16 @@ func ParseResponse(h *Head, b []byte, method Method, lim *Limits) (n int, err er
 	return n, nil
 }
 
+// garbageSize is how many bytes are parsed anew each time, so that a peer that doesn't speak HTTP is told early.
+const garbageSize = 64
+
 // ready says whether parsing can get further than the last time. A head that arrives byte by byte is parsed again
-// only when a line has ended, so the work for it is bounded by its size times its number of lines.
+// only around the ends of lines, so the work for it is bounded by its size times its number of lines.
 func (h *Head) ready(b []byte) bool {
-	if h.scanned == 0 || h.scanned > len(b) {
+	if h.scanned == 0 || h.scanned > len(b) || len(b) <= garbageSize {
 		return true
 	}
-	if bytes.IndexByte(b[h.scanned:], '\n') >= 0 {
+	if h.scanned < len(b) && b[h.scanned-1] == '\r' || bytes.IndexByte(b[h.scanned:], '\n') >= 0 {
 		return true
 	}
 	h.scanned = len(b)
@@ -151,20 +154,16 @@ func badTargetEnd(b []byte, i int) Reason {
 	return BadTarget
 }
 
-const versionPrefix = "HTTP/1."
+const (
+	versionPrefix = "HTTP/1."
+	versionSize   = len(versionPrefix) + 1
+)
 
 // version parses HTTP/1.0 or HTTP/1.1 at b[i] and returns the index behind it, or 0.
 func (h *Head) version(b []byte, i int) (int, Reason) {
 	v := b[i:]
-	if len(v) < len(versionPrefix)+1 {
-		n := min(len(v), len(versionPrefix))
-		if string(v[:n]) == versionPrefix[:n] {
-			return 0, 0
-		}
-		return 0, badVersion(v)
-	}
-	if string(v[:len(versionPrefix)]) != versionPrefix {
-		return 0, badVersion(v)
+	if len(v) < versionSize || string(v[:len(versionPrefix)]) != versionPrefix {
+		return 0, otherVersion(v)
 	}
 	switch v[len(versionPrefix)] {
 	case '1':
@@ -173,17 +172,26 @@ func (h *Head) version(b []byte, i int) (int, Reason) {
 		h.Minor = 0
 		h.Close = true
 	default:
-		return 0, badVersion(v)
+		return 0, otherVersion(v)
 	}
-	return i + len(versionPrefix) + 1, 0
+	return i + versionSize, 0
 }
 
-// badVersion tells another version of HTTP from something that isn't one.
-func badVersion(v []byte) Reason {
-	if len(v) >= 8 && string(v[:5]) == "HTTP/" && isDigit(v[5]) && v[6] == '.' && isDigit(v[7]) {
-		return UnsupportedVersion
+// otherVersion tells another version of HTTP, or the beginning of one, from something that isn't one.
+func otherVersion(v []byte) Reason {
+	for i, c := range v[:min(len(v), versionSize)] {
+		ok := c == versionPrefix[min(i, len(versionPrefix)-1)]
+		if i == 5 || i == 7 {
+			ok = isDigit(c)
+		}
+		if !ok {
+			return BadVersion
+		}
 	}
-	return BadVersion
+	if len(v) < versionSize {
+		return 0
+	}
+	return UnsupportedVersion
 }
 
 func isDigit(c byte) bool { return c >= '0' && c <= '9' }
