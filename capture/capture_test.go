@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -125,6 +126,30 @@ func TestProgramSeesNothingOfIt(t *testing.T) {
 	}
 	if s := n.Wait(); s != (ExitStatus{}) {
 		t.Errorf("ended with %v", s)
+	}
+}
+
+func TestKeeperHasNoCapabilities(t *testing.T) {
+	n, _ := output(t, Spec{Argv: runs("hang")})
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", n.cmd.Process.Pid))
+	if err != nil || len(threads) < 2 {
+		t.Fatalf("threads %v, %v", threads, err)
+	}
+	for _, path := range threads {
+		status, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(status)) {
+			for _, set := range []string{"CapInh:", "CapPrm:", "CapEff:", "CapAmb:"} {
+				if v, ok := strings.CutPrefix(line, set); ok && strings.Trim(v, "0\t\n") != "" {
+					t.Errorf("%s: %s", path, line)
+				}
+			}
+			if v, ok := strings.CutPrefix(line, "NoNewPrivs:"); ok && strings.TrimSpace(v) != "1" {
+				t.Errorf("%s: %s", path, line)
+			}
+		}
 	}
 }
 

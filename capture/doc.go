@@ -12,8 +12,8 @@
 // again as the stub: the first process in the new namespaces, which brings up
 // the loopback device, installs the rules, opens the sockets and hands them to
 // the caller over a socket pair. Then it gives up its capabilities and becomes
-// the keeper: the program's parent, which lives as long as the program does. The keeper makes
-// sockets inside the namespace on request (Dial), passes signals in and the
+// the keeper: the program's parent, which lives as long as the program does,
+// makes sockets inside the namespace on request (Dial), passes signals in and the
 // exit status out, and ends the program if the caller vanishes. The program
 // never sees any of it: it has its arguments, environment, user, group,
 // directory and standard streams as it would without, no capabilities, and can

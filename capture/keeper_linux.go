@@ -29,7 +29,7 @@ func forwarded() []os.Signal {
 	}
 }
 
-// keeperEnv is the keeper's own environment: one processor is plenty.
+// keeperEnv is the environment of stub and keeper: one processor is plenty.
 func keeperEnv() []string { return []string{"GOMAXPROCS=1"} }
 
 // keeper is the program's parent.
@@ -96,6 +96,7 @@ func (k *keeper) run() (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
+	debug.FreeOSMemory() // of the set-up; from now on little happens here
 	status := k.wait(pid)
 	_ = k.link.send(message{kind: msgExited, number: int(status)})
 	killInside(inode, os.Getpid())

@@ -125,7 +125,7 @@ func stubCommand(spec Spec) *exec.Cmd {
 	uid, gid := os.Getuid(), os.Getgid()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = append([]string{stubName}, spec.Argv...)
-	cmd.Env = []string{} // the stub's Go runtime must not read the program's GODEBUG
+	cmd.Env = keeperEnv() // the stub's Go runtime must not read the program's GODEBUG
 	// A nil *os.File must not become a non-nil interface.
 	if spec.Stdin != nil {
 		cmd.Stdin = spec.Stdin

@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"syscall"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -41,20 +43,35 @@ func StubMain(args []string) int {
 	if args[0] == keeperName {
 		return keep()
 	}
-	stage, err := becomeKeeper(args)
-	m := failedMessage(stage, err)
-	l, lerr := newLink(os.NewFile(linkFD, "caller"))
-	if lerr != nil || l.send(m) != nil {
-		return 1 // the caller is gone; there is nobody to tell
+	if stage, err := setUp(); err != nil {
+		return reportFailure(stage, err)
+	}
+	if err := dropCapabilities(); err != nil {
+		return reportFailure(stageDrop, err)
+	}
+	err := dropOnAllThreads()
+	if errors.Is(err, unix.ENOTSUP) {
+		// With cgo the runtime doesn't know all threads. Executing itself
+		// again leaves only this one, and comes back to the keeper's branch.
+		argv := append([]string{keeperName}, args[1:]...)
+		return reportFailure(stageKeeper, unix.Exec("/proc/self/exe", argv, keeperEnv()))
+	}
+	if err != nil {
+		return reportFailure(stageDrop, err)
+	}
+	return keep()
+}
+
+// reportFailure tells the caller, if there still is one.
+func reportFailure(stage string, err error) int {
+	if l, lerr := newLink(os.NewFile(linkFD, "caller")); lerr == nil {
+		_ = l.send(failedMessage(stage, err))
 	}
 	return 1
 }
 
-// becomeKeeper returns only when it failed.
-//
-// The keeper is the same process, executed anew: that gives every thread of
-// it the dropped capabilities, and leaves the memory of the set-up behind.
-func becomeKeeper(args []string) (stage string, err error) {
+// setUp makes the namespace ready and gives its sockets to the caller.
+func setUp() (stage string, err error) {
 	hasIPv6, err := bringUpLoopback()
 	if err != nil {
 		return stageDevice, err
@@ -64,14 +81,7 @@ func becomeKeeper(args []string) (stage string, err error) {
 	if err := rules.Apply(redirect.Namespace{}); err != nil {
 		return stageRules, err
 	}
-	if err := handOver(hasIPv6); err != nil {
-		return stageSockets, err
-	}
-	if err := dropCapabilities(); err != nil {
-		return stageDrop, err
-	}
-	argv := append([]string{keeperName}, args[1:]...)
-	return stageKeeper, os.NewSyscallError("execve", unix.Exec("/proc/self/exe", argv, keeperEnv()))
+	return stageSockets, handOver(hasIPv6)
 }
 
 // bringUpLoopback makes every address reachable through lo, so that a
@@ -200,8 +210,8 @@ func bindSocket(kind int, sa unix.Sockaddr) (int, error) {
 // NOROOT, NO_SETUID_FIXUP and NO_CAP_AMBIENT_RAISE on, KEEP_CAPS off.
 const secureBits = 0b11<<0 | 0b11<<2 | 0b10<<4 | 0b11<<6
 
-// dropCapabilities makes the calling thread, and what it executes, a process
-// that has no capability and can gain none, even as user 0.
+// dropCapabilities leaves the calling thread, and what it executes, without any
+// capability or a way to gain one, even as user 0.
 func dropCapabilities() error {
 	for c := uintptr(0); ; c++ {
 		err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0)
@@ -225,6 +235,22 @@ func dropCapabilities() error {
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
+	}
+	return nil
+}
+
+// dropOnAllThreads takes the capabilities from the other threads, too. They
+// execute nothing, so the rest of dropCapabilities is not for them.
+func dropOnAllThreads() error {
+	hdr := &unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	none := &[2]unix.CapUserData{}
+	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(hdr)), uintptr(unsafe.Pointer(none)), 0)
+	if errno != 0 {
+		return fmt.Errorf("capset on all threads: %w", errno)
+	}
+	_, _, errno = syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("no_new_privs on all threads: %w", errno)
 	}
 	return nil
 }
