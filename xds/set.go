@@ -150,8 +150,8 @@ type cachedDiff struct {
 	diff *Diff
 }
 
-// DiffFrom is the difference that leads from old to s. The answer is shared:
-// read only. Equal questions asked in a row cost one computation.
+// DiffFrom is the difference that leads from old to s. The answer is shared, its
+// slices too: read only. Equal questions asked in a row cost one computation.
 func (s *Set) DiffFrom(old *Set) *Diff {
 	if s == old {
 		return &Diff{}
@@ -160,7 +160,7 @@ func (s *Set) DiffFrom(old *Set) *Diff {
 		return diffLists(nil, old.list)
 	}
 	if old == nil {
-		return diffLists(s.list, nil)
+		return &Diff{Changed: s.list}
 	}
 	if c := s.last.Load(); c != nil && c.old.Value() == old {
 		return c.diff

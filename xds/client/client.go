@@ -13,6 +13,7 @@ import (
 
 	"google.golang.org/grpc"
 	gbackoff "google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/keepalive"
 
 	"lateen.dev/lateen/lib/backoff"
 	"lateen.dev/lateen/xds"
@@ -127,11 +128,16 @@ func (c *Client) Status() Status {
 // ends, whose error it returns. An error before the first attempt means that
 // the configuration cannot work.
 func (c *Client) Run(ctx context.Context) error {
-	const connectTimeout = 5 * time.Second
+	const (
+		connectTimeout = 5 * time.Second
+		// A server that vanished without a word is noticed within the sum.
+		pingEvery, pingTimeout = 30 * time.Second, 10 * time.Second
+	)
 	options := append([]grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(c.cfg.MaxMessageBytes)),
 		// The delays between attempts are chosen here, not in the connection.
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: gbackoff.DefaultConfig, MinConnectTimeout: connectTimeout}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: pingEvery, Timeout: pingTimeout}),
 	}, c.cfg.DialOptions...)
 	conn, err := grpc.NewClient(c.cfg.Target, options...)
 	if err != nil {

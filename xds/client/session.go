@@ -190,17 +190,18 @@ func (s *session) take(ctx context.Context, r *response) error {
 		s.client.cfg.Log.Warn("the server sent a type that was not asked for", "type", r.typeURL)
 		return nil
 	}
-	known.nonce = r.nonce
 	u := s.compare(r)
 	refusals := s.client.cfg.Handler.Update(ctx, u)
 	s.keep(u, refusals)
 	if len(refusals) == 0 {
 		known.accepted = r.version
 	}
-	// What the update refers to is asked for before it is acknowledged.
+	// What the update refers to is asked for before it is acknowledged. For the
+	// same type that request still has the old nonce: it is no answer.
 	if err := s.subscribe(); err != nil {
 		return err
 	}
+	known.nonce = r.nonce
 	answer := &request{typeURL: r.typeURL, nonce: r.nonce, version: known.accepted, names: known.list(r.typeURL)}
 	if len(refusals) > 0 {
 		answer.reason = reason(refusals)

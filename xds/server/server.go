@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,9 +107,21 @@ func (s *Server) serve(t transport) error {
 	s.cfg.Metrics.Connected(1)
 	defer s.cfg.Metrics.Connected(-1)
 	st := newStream(s, t)
-	err := st.run()
+	err := s.contain(st)
 	s.cfg.Log.Debug("discovery stream ended", "client", st.name(), "reason", err)
 	return err
+}
+
+// contain keeps a panic in what one client needs from taking the others down
+// with it. The client will come back and try again.
+func (s *Server) contain(st *stream) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.cfg.Log.Error("panic while serving a client", "client", st.name(), "panic", p, "stack", string(debug.Stack()))
+			err = status.Errorf(codes.Internal, "the control plane failed for node %s", st.name())
+		}
+	}()
+	return st.run()
 }
 
 func (s *Server) enter() error {

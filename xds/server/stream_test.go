@@ -93,6 +93,9 @@ type fakeSession struct {
 func (p *fakeProvider) Attach(_ context.Context, c Client) (Session, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if c.Node.ID == "panic" {
+		panic("translation went wrong")
+	}
 	s := &fakeSession{p: p, changed: make(chan struct{}, 1)}
 	p.sessions = append(p.sessions, s)
 	p.attached = append(p.attached, c.Node.ID)
@@ -324,5 +327,24 @@ func TestWaitRevision(t *testing.T) {
 		<-a.err
 		<-b.err
 		s.Close()
+	})
+}
+
+func TestPanicHurtsOneClientOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _, m := newFake(Limits{Admitted: 1})
+		w := open(t.Context(), s)
+		w.ask("panic", xds.ClusterType, "")
+		if err := <-w.err; status.Code(err) != codes.Internal {
+			t.Errorf("ended with %v", err)
+		}
+		w = open(t.Context(), s)
+		w.ask("n", xds.ClusterType, "")
+		<-w.out
+		s.Close()
+		<-w.err
+		if m.connected != 0 {
+			t.Errorf("%d still connected", m.connected)
+		}
 	})
 }
