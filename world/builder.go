@@ -88,7 +88,10 @@ func (w *World) watch() {
 	watchScoped(w, p.authentication, func(s *policySet) *persist.Map[string, []*model.RequestAuthentication] {
 		return &s.authentication
 	})
-	watchScoped(w, p.peers, func(s *policySet) *persist.Map[string, []*model.PeerAuthentication] { return &s.peers })
+	watchScoped(w, p.peers, func(s *policySet) *persist.Map[string, []*model.PeerAuthentication] {
+		w.next.next.peerAuths = newPeerAuths()
+		return &s.peers
+	})
 	watchScoped(w, p.telemetry, func(s *policySet) *persist.Map[string, []*model.Telemetry] { return &s.telemetry })
 	watchScoped(w, p.filters, func(s *policySet) *persist.Map[string, []*model.EnvoyFilter] { return &s.filters })
 	watchScoped(w, p.proxyConfigs, func(s *policySet) *persist.Map[string, []*model.ProxyConfig] { return &s.proxyConfigs })
@@ -235,7 +238,7 @@ func (b *builder) setRoutes(events []derive.Event[config.Key, *model.VirtualServ
 		if e.HadOld {
 			eachGate(e.Old, func(k gateKey) { b.routesBy.remove(k, e.Old) })
 			for _, h := range e.Old.Hosts {
-				b.routesHost.remove(h, e.Old)
+				b.routesHost.remove(filed(h), e.Old)
 			}
 			b.changedRoutes = append(b.changedRoutes, e.Old)
 		}
@@ -246,7 +249,7 @@ func (b *builder) setRoutes(events []derive.Event[config.Key, *model.VirtualServ
 		b.routes.Set(e.Key, e.New)
 		eachGate(e.New, func(k gateKey) { b.routesBy.add(k, e.New) })
 		for _, h := range e.New.Hosts {
-			b.routesHost.add(h, e.New)
+			b.routesHost.add(filed(h), e.New)
 		}
 		b.changedRoutes = append(b.changedRoutes, e.New)
 	}
@@ -267,13 +270,13 @@ func eachGate(v *model.VirtualService, f func(gateKey)) {
 func (b *builder) setRules(events []derive.Event[ruleKey, *model.DestinationRule]) {
 	for _, e := range events {
 		if e.HadOld {
-			b.rules.remove(hostKey{e.Old.Namespace, e.Old.Host}, e.Old)
+			b.rules.remove(hostKey{e.Old.Namespace, filed(e.Old.Host)}, e.Old)
 			b.noteRule(e.Old)
 		}
 	}
 	for _, e := range events {
 		if e.HasNew {
-			b.rules.add(hostKey{e.New.Namespace, e.New.Host}, e.New)
+			b.rules.add(hostKey{e.New.Namespace, filed(e.New.Host)}, e.New)
 			b.noteRule(e.New)
 		}
 	}
@@ -319,6 +322,9 @@ func (b *builder) finish(revisions map[string]uint64) (*Snapshot, Change) {
 	n.routes, n.routesByGate, n.routesByHost = b.routes.Map(), b.routesBy.done(), b.routesHost.done()
 	n.rules, n.gateways, n.sidecars = b.rules.done(), b.gateways.done(), b.sidecars.done()
 	n.lazy = b.carry()
+	if b.change.Mesh {
+		n.peerAuths = newPeerAuths()
+	}
 	if !b.change.Empty() {
 		n.version++
 	}

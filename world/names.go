@@ -20,19 +20,19 @@ type Name struct {
 }
 
 // Names returns what names the services in scope of a sidecar resolve to, sorted by name. Services with virtual IPs resolve
-// to them, headless ones to their endpoints; those that have neither are left to the machine's resolver.
+// to them, headless ones to their endpoints, aliases to what they stand for; those that have neither are left to the machine's
+// resolver.
 func (s *Snapshot) Names(services []*model.Service) []Name {
 	out := make([]Name, 0, len(services))
 	for _, svc := range services {
-		addresses := s.namedAddresses(svc)
-		if len(addresses) == 0 {
-			continue
-		}
-		out = append(out, nameOf(svc, addresses))
-		for _, alias := range svc.Aliases {
-			if a := s.services.At(alias); a != nil {
-				out = append(out, nameOf(a, addresses))
+		named := svc
+		if svc.Resolution == model.Alias {
+			if named = s.VisibleService(svc.Namespace, svc.ExternalName); named == nil {
+				continue
 			}
+		}
+		if addresses := s.namedAddresses(named); len(addresses) > 0 {
+			out = append(out, nameOf(svc, addresses))
 		}
 	}
 	slices.SortFunc(out, func(a, b Name) int { return strings.Compare(a.Host, b.Host) })

@@ -1,6 +1,8 @@
 package world
 
 import (
+	"sync"
+
 	"google.golang.org/protobuf/proto"
 
 	"lateen.dev/lateen/lib/persist"
@@ -104,34 +106,80 @@ func (s *Snapshot) ProxyConfigs(namespace string, labels map[string]string) []*m
 	return mostSpecific(s.policies.proxyConfigs, s.mesh.RootNamespace, namespace, labels)
 }
 
+// peerAuths remembers the effective peer authentication of whole namespaces. Snapshots with the same policies share it.
+type peerAuths struct {
+	mu    sync.RWMutex
+	known map[string]*model.PeerAuth
+}
+
+func newPeerAuths() *peerAuths { return &peerAuths{known: make(map[string]*model.PeerAuth)} }
+
 // PeerAuth returns the effective peer authentication of workloads of the namespace with these labels. Mesh, namespace and
 // workload level each override the one before, unset modes inherit, and where nothing is said the mode is PERMISSIVE.
-// Port settings count at workload level only.
+// Port settings count at workload level only. The root namespace speaks for the mesh, never for single workloads.
 func (s *Snapshot) PeerAuth(namespace string, labels map[string]string) *model.PeerAuth {
+	root := s.mesh.RootNamespace
+	if namespace != root {
+		for _, p := range s.policies.peers.At(namespace) { // the oldest first
+			if p.Selector != nil && p.Selects(labels) {
+				return s.composePeerAuth(namespace, p)
+			}
+		}
+	}
+	c := s.peerAuths
+	c.mu.RLock()
+	found := c.known[namespace]
+	c.mu.RUnlock()
+	if found == nil {
+		found = s.composePeerAuth(namespace, nil)
+		c.mu.Lock()
+		c.known[namespace] = found
+		c.mu.Unlock()
+	}
+	return found
+}
+
+func (s *Snapshot) composePeerAuth(namespace string, workload *model.PeerAuthentication) *model.PeerAuth {
 	out := &model.PeerAuth{Default: model.MTLSPermissive}
-	for _, p := range mostSpecific(s.policies.peers, s.mesh.RootNamespace, namespace, labels) {
-		if p.Selector != nil && p.Namespace == s.mesh.RootNamespace {
-			continue // the root namespace speaks for the mesh, not for workloads
+	apply := func(p *model.PeerAuthentication) {
+		if p == nil {
+			return
 		}
 		out.From = append(out.From, p.Config)
 		if m := mtlsMode(p.Spec.GetMtls()); m != model.MTLSUnset {
 			out.Default = m
 		}
-		if p.Selector == nil {
-			continue
+	}
+	root := s.mesh.RootNamespace
+	apply(firstForAll(s.policies.peers.At(root)))
+	if namespace != root {
+		apply(firstForAll(s.policies.peers.At(namespace)))
+	}
+	apply(workload)
+	if workload == nil {
+		return out
+	}
+	for port, mtls := range workload.Spec.GetPortLevelMtls() {
+		m := mtlsMode(mtls)
+		if m == model.MTLSUnset {
+			m = out.Default
 		}
-		for port, mtls := range p.Spec.GetPortLevelMtls() {
-			m := mtlsMode(mtls)
-			if m == model.MTLSUnset {
-				m = out.Default
-			}
-			if out.Ports == nil {
-				out.Ports = make(map[uint32]model.MTLSMode, len(p.Spec.GetPortLevelMtls()))
-			}
-			out.Ports[port] = m
+		if out.Ports == nil {
+			out.Ports = make(map[uint32]model.MTLSMode, len(workload.Spec.GetPortLevelMtls()))
 		}
+		out.Ports[port] = m
 	}
 	return out
+}
+
+// firstForAll returns the oldest policy that has no selector.
+func firstForAll(list []*model.PeerAuthentication) *model.PeerAuthentication {
+	for _, p := range list {
+		if p.Selector == nil {
+			return p
+		}
+	}
+	return nil
 }
 
 func mtlsMode(m *security.PeerAuthentication_MutualTLS) model.MTLSMode {

@@ -38,7 +38,7 @@ func (s *Snapshot) VirtualServices(namespace, gateway string) []*model.VirtualSe
 // in the namespace: the one with the most specific matching host, and among equals the first in VirtualServices' order. It
 // is nil if none does.
 func (s *Snapshot) VirtualServiceFor(namespace, gateway, hostname string) *model.VirtualService {
-	for name := range suffixes(hostname) {
+	for name := range covering(hostname) {
 		var best *model.VirtualService
 		for _, v := range s.routesByHost.At(name) {
 			if !v.ExportTo.VisibleTo(namespace) || !v.AppliesTo(gateway) {
@@ -67,26 +67,33 @@ func rank(v *model.VirtualService, namespace string) int {
 	}
 }
 
-// suffixes yields the name itself and then the wildcards that cover it, the longest first: a.b.c, *.b.c, *.c, *.
-func suffixes(name string) func(yield func(string) bool) {
+// filed is the form of a hostname under which lists by host are kept: wildcards without their star, so that those which
+// cover a name are among its own suffixes.
+func filed(name string) string {
+	if name == "*" || strings.HasPrefix(name, "*.") {
+		return name[1:]
+	}
+	return name
+}
+
+// covering yields the filed forms of the name itself and of the wildcards that cover it, the most specific first: for a.b.c
+// these are a.b.c, .b.c, .c and the empty one, which covers everything.
+func covering(name string) func(yield func(string) bool) {
 	return func(yield func(string) bool) {
+		name = filed(name)
 		if !yield(name) {
 			return
 		}
-		rest := strings.TrimPrefix(name, "*.")
-		if rest == name {
-			_, rest, _ = strings.Cut(name, ".")
-		} else {
-			_, rest, _ = strings.Cut(rest, ".")
-		}
-		for rest != "" {
-			if !yield("*." + rest) {
+		for name != "" {
+			i := strings.IndexByte(name[1:], '.')
+			if i < 0 {
+				yield("")
 				return
 			}
-			_, rest, _ = strings.Cut(rest, ".")
-		}
-		if name != "*" {
-			yield("*")
+			name = name[1+i:]
+			if !yield(name) {
+				return
+			}
 		}
 	}
 }
@@ -117,7 +124,7 @@ func (s *Snapshot) DestinationRule(namespace string, svc *model.Service, labels 
 
 // rulesIn returns the owner's rules for the most specific host that covers hostname, as far as the client may see them.
 func (s *Snapshot) rulesIn(owner, hostname, client string) []*model.DestinationRule {
-	for name := range suffixes(hostname) {
+	for name := range covering(hostname) {
 		list := s.rules.At(hostKey{owner, name})
 		if len(list) == 0 {
 			continue

@@ -29,11 +29,12 @@ type Snapshot struct {
 	gateways     persist.Map[unit, []*model.Gateway]   // one list, by age
 	sidecars     persist.Map[string, []*model.Sidecar] // by namespace; those with a selector first, then by age
 	policies     policySet
+	peerAuths    *peerAuths
 
 	lazy *lazyViews
 }
 
-// hostKey is a hostname as one namespace speaks of it.
+// hostKey is a hostname, as filed writes it, of which one namespace speaks.
 type hostKey struct{ namespace, host string }
 
 // lazyViews are answers that were asked for before. A Snapshot starts with those of its predecessor that are still right.

@@ -73,7 +73,7 @@ func New(o Options) *World {
 		o.Domain = host.DefaultDomain
 	}
 	w := &World{intake: newIntake(o.Sources), plan: newPlan(o), vips: newAllocator(), subs: make(map[*Subscription]struct{})}
-	first := &Snapshot{mesh: meshOf(o.Mesh, config.Origin{}, o), lazy: newLazyViews()}
+	first := &Snapshot{mesh: meshOf(o.Mesh, config.Origin{}, o), lazy: newLazyViews(), peerAuths: newPeerAuths()}
 	w.next = newBuilder(first, w.vips)
 	w.watch()
 	snap, _ := w.next.finish(nil)
