@@ -8,7 +8,7 @@
 // Istio's Bookinfo, so that configuration written for that one works on this.
 // The code knows nothing of the mesh: it calls http://reviews:9080.
 //
-// Who calls it: cmd/bookinfo, and tests.
+// Who calls it: cmd/bookinfo, the demo, and tests.
 //
 // Goroutines: Serve runs until its context ends and waits for the requests
 // under way. The handlers are safe for concurrent use.
