@@ -9,9 +9,8 @@ import (
 // Key is the identity of an object within one source. Namespace is empty for
 // cluster-scoped kinds.
 type Key struct {
-	Kind      Kind   `json:"kind"`
-	Namespace string `json:"namespace,omitempty"`
-	Name      string `json:"name"`
+	Kind            Kind
+	Namespace, Name string
 }
 
 // String gives "VirtualService/default/reviews", or "Namespace/default" for
@@ -21,6 +20,16 @@ func (k Key) String() string {
 		return k.Kind.String() + "/" + k.Name
 	}
 	return k.Kind.String() + "/" + k.Namespace + "/" + k.Name
+}
+
+// MarshalText writes the form of String, so that keys can be keys in JSON.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads the form of String.
+func (k *Key) UnmarshalText(text []byte) error {
+	parsed, err := ParseKey(string(text))
+	*k = parsed
+	return err
 }
 
 // Ref is the key in words, for messages.

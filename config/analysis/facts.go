@@ -1,0 +1,145 @@
+package analysis
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	meshconfig "istio.io/api/mesh/v1alpha1"
+	networking "istio.io/api/networking/v1alpha3"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/config/host"
+	"lateen.dev/lateen/config/mesh"
+)
+
+// facts is the set under analysis, indexed.
+type facts struct {
+	kinds    map[config.Kind][]*config.Object
+	byKey    map[config.Key]*config.Object
+	exact    map[host.Name][]service
+	wild     []service // those whose host is a wildcard
+	mesh     *meshconfig.MeshConfig
+	problems config.Problems
+}
+
+// service is one host that requests can be sent to: a Service, or one host of a
+// ServiceEntry.
+type service struct {
+	object   *config.Object
+	host     host.Name
+	ports    int
+	exportTo []string
+}
+
+func gather(objects []*config.Object) *facts {
+	f := &facts{
+		kinds: map[config.Kind][]*config.Object{}, byKey: map[config.Key]*config.Object{},
+		exact: map[host.Name][]service{}, mesh: mesh.Default(),
+	}
+	objects = slices.SortedFunc(slices.Values(objects), func(a, b *config.Object) int { return a.Compare(b.Key) })
+	for _, o := range objects {
+		f.kinds[o.Kind] = append(f.kinds[o.Kind], o)
+		f.byKey[o.Key] = o
+		if s := config.As[*config.MeshConfigSpec](o); s != nil {
+			if m, err := mesh.Apply(mesh.Default(), s); err == nil {
+				f.mesh = m
+			}
+		}
+	}
+	for _, o := range f.kinds[config.Service] {
+		s := config.As[*config.ServiceSpec](o)
+		f.addService(service{o, host.FQDN(o.Name, o.Namespace, ""), len(s.Ports), annotationList(o, "networking.istio.io/exportTo")})
+	}
+	for _, o := range f.kinds[config.ServiceEntry] {
+		se := config.As[*networking.ServiceEntry](o)
+		for _, h := range se.Hosts {
+			f.addService(service{o, host.Name(strings.ToLower(h)), len(se.Ports), se.ExportTo})
+		}
+	}
+	return f
+}
+
+func annotationList(o *config.Object, name string) []string {
+	var list []string
+	for s := range strings.SplitSeq(o.Annotations[name], ",") {
+		if s = strings.TrimSpace(s); s != "" {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func (f *facts) addService(s service) {
+	if len(s.exportTo) == 0 {
+		s.exportTo = f.mesh.GetDefaultServiceExportTo()
+	}
+	if s.host.IsWildcard() {
+		f.wild = append(f.wild, s)
+		return
+	}
+	f.exact[s.host] = append(f.exact[s.host], s)
+}
+
+// services are those that a host, as written in a rule of namespace, means and
+// that the namespace may see.
+func (f *facts) services(written, namespace string) []service {
+	name := host.Resolve(strings.ToLower(written), namespace, "")
+	var found []service
+	take := func(candidates []service, matches func(host.Name) bool) {
+		for _, s := range candidates {
+			if matches(s.host) && visible(s.exportTo, s.object.Namespace, namespace) {
+				found = append(found, s)
+			}
+		}
+	}
+	if name.IsWildcard() {
+		for _, h := range slices.Sorted(maps.Keys(f.exact)) {
+			take(f.exact[h], name.Matches)
+		}
+	} else {
+		take(f.exact[name], func(host.Name) bool { return true })
+	}
+	take(f.wild, name.Matches)
+	return found
+}
+
+// known says whether a host means some service, seen or not.
+func (f *facts) known(written, namespace string) bool {
+	name := host.Resolve(strings.ToLower(written), namespace, "")
+	return len(f.exact[name]) > 0 || slices.ContainsFunc(f.wild, func(s service) bool { return name.Matches(s.host) })
+}
+
+// visible says whether what lives in owner and is exported to exportTo can be
+// seen from viewer. An empty list means everybody.
+func visible(exportTo []string, owner, viewer string) bool {
+	if len(exportTo) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(exportTo, func(s string) bool {
+		return s == "*" || s == viewer || s == "." && owner == viewer
+	})
+}
+
+// matches says whether labels have everything that a selector asks for.
+func matches(selector, labels map[string]string) bool {
+	for k, v := range selector {
+		if labels[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// onMesh says whether a VirtualService is for sidecars.
+func onMesh(vs *networking.VirtualService) bool {
+	return len(vs.Gateways) == 0 && len(vs.Hosts) > 0 || slices.Contains(vs.Gateways, "mesh")
+}
+
+// gatewayKey is the Gateway that a VirtualService of namespace means.
+func gatewayKey(written, namespace string) config.Key {
+	if ns, name, ok := strings.Cut(written, "/"); ok {
+		return config.Key{Kind: config.Gateway, Namespace: ns, Name: name}
+	}
+	return config.Key{Kind: config.Gateway, Namespace: namespace, Name: written}
+}
