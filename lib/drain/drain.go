@@ -1,7 +1,7 @@
-// Package drain makes shutting down something that work holds a token of: whoever holds one is waited for.
+// Package drain makes shutting down something that others hold on to: whoever holds is waited for.
 //
-// Listeners and connections of the proxy hold tokens. All methods are safe for concurrent use; the package starts no
-// goroutine.
+// The proxy's connections hold on to the listener that they came by. All methods are safe for concurrent use; the
+// package starts no goroutine.
 //
 // May import: nothing of ours.
 package drain
@@ -12,42 +12,38 @@ import (
 	"sync/atomic"
 )
 
-// Drain is the state of one thing that can be drained. The zero value is not usable: see New.
+// Drain is the state of one thing that can be drained. Make it with New.
 type Drain struct {
 	draining atomic.Bool
 
-	mu     sync.Mutex // guards what follows
-	tokens int
-	begun  chan struct{}
-	idle   chan struct{} // closed when draining with no token out
+	mu      sync.Mutex // guards what follows
+	holders map[any]struct{}
+	idle    chan struct{} // closed when draining with no holder left
 }
 
 // New returns a Drain that is not draining.
-func New() *Drain { return &Drain{begun: make(chan struct{}), idle: make(chan struct{})} }
+func New() *Drain { return &Drain{holders: map[any]struct{}{}, idle: make(chan struct{})} }
 
 // Draining tells whether Begin was called. It is cheap enough to be asked per request.
 func (d *Drain) Draining() bool { return d.draining.Load() }
 
-// Begun is closed by Begin.
-func (d *Drain) Begun() <-chan struct{} { return d.begun }
-
-// Acquire takes a token; every token is given back by one Release. It reports false, with no token taken, once
+// Hold adds a holder, which must be comparable and end with Drop. It reports false, having added nothing, once
 // everything has been drained.
-func (d *Drain) Acquire() bool {
+func (d *Drain) Hold(holder any) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.draining.Load() && d.tokens == 0 {
+	if d.draining.Load() && len(d.holders) == 0 {
 		return false
 	}
-	d.tokens++
+	d.holders[holder] = struct{}{}
 	return true
 }
 
-// Release gives a token back.
-func (d *Drain) Release() {
+// Drop removes a holder.
+func (d *Drain) Drop(holder any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tokens--
+	delete(d.holders, holder)
 	d.settleLocked()
 }
 
@@ -55,15 +51,13 @@ func (d *Drain) Release() {
 func (d *Drain) Begin() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.draining.Swap(true) {
-		return
+	if !d.draining.Swap(true) {
+		d.settleLocked()
 	}
-	close(d.begun)
-	d.settleLocked()
 }
 
 func (d *Drain) settleLocked() {
-	if !d.draining.Load() || d.tokens > 0 {
+	if !d.draining.Load() || len(d.holders) > 0 {
 		return
 	}
 	select {
@@ -73,14 +67,18 @@ func (d *Drain) settleLocked() {
 	}
 }
 
-// Active is the number of tokens out.
-func (d *Drain) Active() int {
+// Holders returns those who hold on at the moment.
+func (d *Drain) Holders() []any {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.tokens
+	out := make([]any, 0, len(d.holders))
+	for h := range d.holders {
+		out = append(out, h)
+	}
+	return out
 }
 
-// Wait returns nil once draining has begun and every token is back, or the context's error.
+// Wait returns nil once draining has begun and nobody holds on, or the context's error.
 func (d *Drain) Wait(ctx context.Context) error {
 	select {
 	case <-d.idle:

@@ -1,0 +1,55 @@
+package listen
+
+import (
+	"net/netip"
+	"time"
+
+	"lateen.dev/lateen/lib/drain"
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/tlsconn"
+)
+
+// Accepted is a connection whose filter chain has been chosen.
+type Accepted struct {
+	Conn     *sock.Conn
+	ID       uint64
+	Shard    uint32
+	Start    time.Time
+	Listener *plan.Listener
+	Chain    *plan.FilterChain // nil when no chain took the connection
+	// Destination is where the client meant to connect to: the original destination, or Local.
+	Destination netip.AddrPort
+	// Restored tells that Destination is not Local.
+	Restored bool
+	Local    netip.AddrPort
+	// Direct is the peer; Remote is the client: the same unless a PROXY header told otherwise.
+	Direct, Remote netip.AddrPort
+	// SNI and ALPN are what the client offered, or what the HTTP inspector found.
+	SNI  string
+	ALPN []string
+	// TLS is nil for plain text.
+	TLS *tlsconn.Result
+	// Drain tells when the connection should come to its end.
+	Drain *drain.Drain
+	// Stats of the listener.
+	Stats *Stats
+	// Why is set when there is no chain, or the handshake failed.
+	Why error
+}
+
+// Protocol is what was agreed by ALPN in the handshake; empty without TLS or agreement.
+func (a *Accepted) Protocol() string {
+	if a.TLS == nil {
+		return ""
+	}
+	return a.TLS.ALPN
+}
+
+func (a *Accepted) facts() plan.ConnFacts {
+	f := plan.ConnFacts{
+		Destination: a.Destination, ServerName: a.SNI, Transport: "raw_buffer", ALPN: a.ALPN,
+		DirectSource: a.Direct.Addr(), Source: a.Remote, Local: a.Local.Addr(),
+	}
+	return f
+}

@@ -1,0 +1,193 @@
+package listen
+
+import (
+	"errors"
+	"net/netip"
+	"time"
+
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/wire/proxyproto"
+	"lateen.dev/lateen/wire/sniff"
+	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/tlsconn"
+)
+
+// Reasons for which a connection gets no further.
+var (
+	ErrNoFilterChain = errors.New("no filter chain matches")
+	errInspect       = errors.New("listener filters ended the connection")
+)
+
+// inspect runs the listener's filters, hands the connection over if its destination is another listener's, chooses
+// the chain, and serves the connection.
+func (s *Server) inspect(a *active, sk *Socket, acc *Accepted) {
+	g := a.current.Load()
+	if wantsOriginalDst(g.listener) || sk.OriginalDst != nil {
+		s.restore(sk, acc)
+	}
+	if g.listener.UseOriginalDst && acc.Restored {
+		if other := s.index.Load().find(acc.Destination); other != nil && other != a {
+			a.stats.Handoffs.Add(1)
+			a, g = other, other.current.Load()
+		}
+	}
+	for !g.drain.Hold(acc.Conn) {
+		// The configuration was replaced since it was loaded; only a removed listener has no newer one.
+		next := a.current.Load()
+		if next == g {
+			return
+		}
+		g = next
+	}
+	defer g.drain.Drop(acc.Conn)
+	acc.Listener, acc.Drain, acc.Stats = g.listener, g.drain, a.stats
+	a.stats.CxTotal.Add(1)
+	a.stats.CxActive.Add(1)
+	defer func() {
+		a.stats.CxActive.Add(-1)
+		a.stats.CxDestroy.Add(1)
+		a.stats.CxLengthMS.Add(time.Since(acc.Start).Milliseconds())
+	}()
+	s.choose(acc)
+}
+
+func wantsOriginalDst(l *plan.Listener) bool {
+	if l.UseOriginalDst {
+		return true
+	}
+	for i := range l.ListenerFilters {
+		if l.ListenerFilters[i].Kind == plan.OriginalDst {
+			return true
+		}
+	}
+	return false
+}
+
+// restore finds the original destination. A connection that wasn't redirected keeps its own address.
+func (s *Server) restore(sk *Socket, acc *Accepted) {
+	find := sk.OriginalDst
+	if find == nil {
+		find = kernelOriginalDst
+	}
+	dst, err := find(acc.Conn.NetConn())
+	if err != nil || !dst.IsValid() {
+		return
+	}
+	acc.Destination = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	acc.Restored = true
+}
+
+func (ix *index) find(dst netip.AddrPort) *active {
+	if a := ix.exact[dst]; a != nil {
+		return a
+	}
+	return ix.port[dst.Port()]
+}
+
+// choose runs the filters that read bytes, finds the chain, makes the handshake, and serves.
+func (s *Server) choose(acc *Accepted) {
+	l := acc.Listener
+	kind, err := s.read(acc)
+	if err != nil {
+		return
+	}
+	f := acc.facts()
+	if kind == sniff.TLS {
+		f.Transport = "tls"
+	}
+	acc.Chain = l.Chains.Find(&f)
+	if acc.Chain == nil {
+		acc.Stats.CxNoChain.Add(1)
+		acc.Why = ErrNoFilterChain
+	} else if acc.Chain.TLS != nil {
+		if acc.Why = handshake(acc); acc.Why != nil {
+			acc.Stats.CxTLSError.Add(1)
+			if errors.Is(acc.Why, sock.ErrTimeout) {
+				acc.Stats.CxTransportTimeout.Add(1)
+			}
+		}
+	}
+	s.opts.Serve(acc)
+}
+
+func handshake(acc *Accepted) error {
+	server, ok := acc.Chain.TLS.Runtime.(*tlsconn.Server)
+	if !ok {
+		return errors.New("tls context of the filter chain is not ready")
+	}
+	r, err := server.Handshake(acc.Conn)
+	if err != nil {
+		return err
+	}
+	acc.TLS = &r
+	if r.SNI != "" {
+		acc.SNI = r.SNI
+	}
+	return nil
+}
+
+// read runs the filters that look at the first bytes.
+func (s *Server) read(acc *Accepted) (sniff.Kind, error) {
+	l := acc.Listener
+	var tls, http bool
+	for i := range l.ListenerFilters {
+		f := &l.ListenerFilters[i]
+		if f.Disabled.Has(acc.Destination.Port()) {
+			continue
+		}
+		switch f.Kind {
+		case plan.ProxyProtocol:
+			if err := s.proxyHeader(acc, f); err != nil {
+				return 0, err
+			}
+		case plan.TLSInspector:
+			tls = true
+		case plan.HTTPInspector:
+			http = true
+		}
+	}
+	if !tls && !http {
+		return sniff.Raw, nil
+	}
+	r, err := sniff.Detect(acc.Conn, l.FilterTimeout)
+	if err != nil {
+		return 0, err
+	}
+	if r.TimedOut {
+		acc.Stats.CxFilterTimeout.Add(1)
+		if !l.ContinueOnTimeout {
+			return 0, errInspect
+		}
+	}
+	switch {
+	case r.Kind == sniff.TLS && tls:
+		acc.SNI, acc.ALPN = r.Hello.SNI, r.Hello.ALPN
+		return sniff.TLS, nil
+	case r.Kind == sniff.HTTP1 && http:
+		acc.ALPN = alpnHTTP1
+	case r.Kind == sniff.HTTP2 && http:
+		acc.ALPN = alpnHTTP2
+	}
+	return sniff.Raw, nil
+}
+
+// What the HTTP inspector tells filter chain matches.
+var (
+	alpnHTTP1 = []string{"http/1.1"}
+	alpnHTTP2 = []string{"h2c"}
+)
+
+func (s *Server) proxyHeader(acc *Accepted, f *plan.ListenerFilter) error {
+	h, err := proxyproto.Read(acc.Conn, acc.Listener.FilterTimeout)
+	switch {
+	case errors.Is(err, proxyproto.ErrMissing) && f.AllowWithoutProxyProtocol:
+		return nil
+	case err != nil:
+		return err
+	case h.Local || !h.Source.IsValid():
+		return nil
+	}
+	acc.Remote = h.Source
+	acc.Destination, acc.Restored = h.Destination, true
+	return nil
+}

@@ -1,0 +1,387 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"lateen.dev/lateen/lib/drain"
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/wire/sock"
+)
+
+// Options of a Server.
+type Options struct {
+	// Sockets are given for listeners by name; these bind nothing themselves. They are closed with the server.
+	Sockets map[string][]Socket
+	// Serve serves a connection to its end. It need not close it.
+	Serve func(*Accepted)
+	// Shards is the number of worker shards.
+	Shards int
+	// MaxConnections limits open connections of all listeners together; 0 is no limit.
+	MaxConnections int64
+	// DrainTime is how long connections of a changed or removed listener may go on; 45 s by default.
+	DrainTime time.Duration
+	Logger    *slog.Logger
+}
+
+// defaultDrainTime is Istio's.
+const defaultDrainTime = 45 * time.Second
+
+// Server is all listeners of a proxy.
+type Server struct {
+	opts   Options
+	ctx    context.Context
+	cancel context.CancelFunc
+	conwg  sync.WaitGroup // accepting and serving
+	wg     sync.WaitGroup // draining
+	nextID atomic.Uint64
+	open   atomic.Int64
+	// index finds listeners by address for use_original_dst.
+	index atomic.Pointer[index]
+	conns []connShard
+
+	mu     sync.Mutex // guards what follows
+	active map[string]*active
+	ended  bool
+}
+
+type connShard struct {
+	mu   sync.Mutex
+	open map[*sock.Conn]struct{}
+	_    [40]byte
+}
+
+// active is a listener that accepts, or that takes over connections from one that does.
+type active struct {
+	name    string
+	sockets []Socket
+	given   bool // the sockets are the caller's
+	current atomic.Pointer[generation]
+	stats   *Stats
+	closed  atomic.Bool
+}
+
+// generation is one version of a listener's configuration.
+type generation struct {
+	listener *plan.Listener
+	drain    *drain.Drain
+}
+
+// index is who gets a connection by its original destination.
+type index struct {
+	exact map[netip.AddrPort]*active
+	port  map[uint16]*active // wildcard addresses
+}
+
+// New returns a server without listeners.
+func New(o Options) *Server {
+	o.Shards = max(1, o.Shards)
+	if o.DrainTime <= 0 {
+		o.DrainTime = defaultDrainTime
+	}
+	s := &Server{opts: o, active: map[string]*active{}, conns: make([]connShard, o.Shards)}
+	for i := range s.conns {
+		s.conns[i].open = map[*sock.Conn]struct{}{}
+	}
+	s.index.Store(&index{})
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+// Activate opens, changes and drains listeners so that those of next are in force. A listener that can't be opened is
+// rejected, and stays as it was.
+func (s *Server) Activate(next *plan.Plan) []plan.Rejection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return nil
+	}
+	var rejected []plan.Rejection
+	keep := map[string]bool{}
+	for _, l := range next.Listeners {
+		keep[l.Name] = true
+		if err := s.applyLocked(l); err != nil {
+			rejected = append(rejected, plan.Rejection{Kind: plan.KindListener, Name: l.Name, Reason: err.Error()})
+		}
+	}
+	for name, a := range s.active {
+		if !keep[name] {
+			delete(s.active, name)
+			s.closeSockets(a)
+			s.retire(a.current.Load())
+		}
+	}
+	s.reindexLocked()
+	return rejected
+}
+
+func (s *Server) applyLocked(l *plan.Listener) error {
+	a := s.active[l.Name]
+	if a != nil {
+		old := a.current.Load()
+		if old.listener == l {
+			return nil
+		}
+		if a.given || sameBinding(old.listener, l) {
+			a.current.Store(&generation{listener: l, drain: drain.New()})
+			s.retire(old)
+			return nil
+		}
+		// Another address: the new socket is opened before the old one is closed.
+		fresh, err := s.newActive(l, a.stats)
+		if err != nil {
+			return err
+		}
+		s.active[l.Name] = fresh
+		s.closeSockets(a)
+		s.retire(old)
+		s.startLocked(fresh)
+		return nil
+	}
+	a, err := s.newActive(l, &Stats{})
+	if err != nil {
+		return err
+	}
+	s.active[l.Name] = a
+	s.startLocked(a)
+	return nil
+}
+
+func sameBinding(a, b *plan.Listener) bool {
+	return a.BindToPort == b.BindToPort && a.Transparent == b.Transparent && a.Freebind == b.Freebind &&
+		slices.Equal(a.Addresses, b.Addresses)
+}
+
+func (s *Server) newActive(l *plan.Listener, stats *Stats) (*active, error) {
+	a := &active{name: l.Name, stats: stats}
+	a.current.Store(&generation{listener: l, drain: drain.New()})
+	if given, ok := s.opts.Sockets[l.Name]; ok {
+		a.sockets, a.given = given, true
+		return a, nil
+	}
+	if !l.BindToPort {
+		return a, nil
+	}
+	for i := range l.Addresses {
+		ln, err := open(s.ctx, l, &l.Addresses[i])
+		if err != nil {
+			s.closeSockets(a)
+			return nil, err
+		}
+		a.sockets = append(a.sockets, Socket{Listener: ln})
+	}
+	return a, nil
+}
+
+func (s *Server) startLocked(a *active) {
+	for i := range a.sockets {
+		sk := &a.sockets[i]
+		s.conwg.Go(func() { s.accept(a, sk) })
+	}
+}
+
+func (s *Server) closeSockets(a *active) {
+	a.closed.Store(true)
+	for i := range a.sockets {
+		// Nothing is lost with a listening socket; an error has no consequence.
+		_ = a.sockets[i].Listener.Close()
+	}
+}
+
+// retire drains a generation: its connections end when they may, and are cut off when the drain time has passed.
+func (s *Server) retire(g *generation) {
+	g.drain.Begin()
+	s.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, s.opts.DrainTime)
+		defer cancel()
+		if g.drain.Wait(ctx) != nil && s.ctx.Err() == nil {
+			s.cutOff(g)
+		}
+	})
+}
+
+// cutOff aborts the connections of a drained generation.
+func (s *Server) cutOff(g *generation) {
+	for _, c := range g.drain.Holders() {
+		if sc, ok := c.(*sock.Conn); ok {
+			sc.Abort()
+		}
+	}
+}
+
+func (s *Server) reindexLocked() {
+	ix := &index{exact: map[netip.AddrPort]*active{}, port: map[uint16]*active{}}
+	for _, a := range s.active {
+		l := a.current.Load().listener
+		for i := range l.Addresses {
+			ap := l.Addresses[i].IP
+			switch {
+			case !ap.IsValid():
+			case ap.Addr().IsUnspecified():
+				ix.port[ap.Port()] = a
+			default:
+				ix.exact[netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())] = a
+			}
+		}
+	}
+	s.index.Store(ix)
+}
+
+// accept accepts from one socket until it is closed.
+func (s *Server) accept(a *active, sk *Socket) {
+	wait := time.Duration(0)
+	for {
+		nc, err := sk.Listener.Accept()
+		if err != nil {
+			if a.closed.Load() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// Out of descriptors or memory: existing connections go on, and new ones wait in the backlog.
+			wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+			s.opts.Logger.Warn("accept", "listener", a.name, "error", err, "again_in", wait,
+				"descriptors", errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE))
+			if !s.pause(wait) {
+				return
+			}
+			continue
+		}
+		wait = 0
+		s.take(a, sk, nc)
+	}
+}
+
+func (s *Server) pause(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+// take starts serving an accepted connection, unless limits forbid it.
+func (s *Server) take(a *active, sk *Socket, nc net.Conn) {
+	g := a.current.Load()
+	limit := g.listener.MaxConnections
+	if (limit > 0 && uint64(a.stats.CxActive.Load()) >= limit) ||
+		(s.opts.MaxConnections > 0 && s.open.Load() >= s.opts.MaxConnections) {
+		a.stats.CxOverflow.Add(1)
+		_ = nc.Close() // the client sees the close, which is all that it is told
+		return
+	}
+	s.open.Add(1)
+	id := s.nextID.Add(1)
+	acc := &Accepted{
+		Conn: sock.New(nc), ID: id, Shard: uint32(id % uint64(s.opts.Shards)), Start: time.Now(),
+		Local: addrPort(nc.LocalAddr()), Direct: addrPort(nc.RemoteAddr()),
+	}
+	acc.Remote, acc.Destination = acc.Direct, acc.Local
+	s.conwg.Go(func() { s.serve(a, sk, acc) })
+}
+
+// serve serves a connection to its end.
+func (s *Server) serve(a *active, sk *Socket, acc *Accepted) {
+	shard := &s.conns[acc.Shard]
+	shard.mu.Lock()
+	shard.open[acc.Conn] = struct{}{}
+	shard.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			s.opts.Logger.Error("panic while serving a connection", "listener", a.name, "panic", p, "stack", string(debug.Stack()))
+		}
+		// The connection has been served; an error in closing it has no consequence.
+		_ = acc.Conn.Close()
+		shard.mu.Lock()
+		delete(shard.open, acc.Conn)
+		shard.mu.Unlock()
+		s.open.Add(-1)
+	}()
+	s.inspect(a, sk, acc)
+}
+
+// Shutdown stops accepting, lets connections come to their end, and aborts what is left when ctx ends. It returns
+// when every goroutine has ended.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.Drain()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.conwg.Wait()
+	}()
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	s.cancel()
+	for i := range s.conns {
+		c := &s.conns[i]
+		c.mu.Lock()
+		for conn := range c.open {
+			conn.Abort()
+		}
+		c.mu.Unlock()
+	}
+	<-done
+	s.wg.Wait()
+	return err
+}
+
+// Drain stops accepting and asks connections to come to their end. HTTP connections that idle are closed.
+func (s *Server) Drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.ended = true
+	for _, a := range s.active {
+		s.closeSockets(a)
+		a.current.Load().drain.Begin()
+	}
+	for i := range s.conns {
+		c := &s.conns[i]
+		c.mu.Lock()
+		for conn := range c.open {
+			conn.Interrupt()
+		}
+		c.mu.Unlock()
+	}
+}
+
+// Open is the number of open connections.
+func (s *Server) Open() int64 { return s.open.Load() }
+
+// Stats calls f with the statistics of every listener.
+func (s *Server) Stats(f func(listener string, stats *Stats)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, a := range s.active {
+		f(name, a.stats)
+	}
+}
+
+// Bound returns the addresses that a listener accepts on, such as the port that was chosen for port 0.
+func (s *Server) Bound(listener string) []net.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []net.Addr
+	if a := s.active[listener]; a != nil {
+		for i := range a.sockets {
+			out = append(out, a.sockets[i].Listener.Addr())
+		}
+	}
+	return out
+}

@@ -1,0 +1,130 @@
+package listen
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lateen.dev/lateen/proxy/plan"
+)
+
+// Socket is a listening socket that a listener accepts from.
+type Socket struct {
+	Listener net.Listener
+	// OriginalDst tells where an accepted connection meant to go; nil asks the kernel where the listener's filters
+	// want that (SO_ORIGINAL_DST).
+	OriginalDst func(net.Conn) (netip.AddrPort, error)
+}
+
+// open binds an address of a listener.
+func open(ctx context.Context, l *plan.Listener, a *plan.Address) (net.Listener, error) {
+	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, rc syscall.RawConn) error { return control(l, rc) }}
+	if k := l.KeepAlive; k != nil {
+		lc.KeepAlive = 0
+		lc.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: k.Time, Interval: k.Interval, Count: int(k.Probes)}
+	}
+	if a.Path == "" {
+		ln, err := lc.Listen(ctx, "tcp", a.IP.String())
+		if err != nil {
+			return nil, fmt.Errorf("listener %s: %w", l.Name, err)
+		}
+		return ln, nil
+	}
+	// A socket file that a process before us left would be in the way.
+	if a.Path[0] != '@' {
+		if c, err := net.DialTimeout("unix", a.Path, time.Second); err == nil {
+			_ = c.Close()
+			return nil, fmt.Errorf("listener %s: %s is in use", l.Name, a.Path)
+		}
+		if err := os.Remove(a.Path); err != nil && !os.IsNotExist(err) {
+			return nil, fmt.Errorf("listener %s: %w", l.Name, err)
+		}
+	}
+	ln, err := lc.Listen(ctx, "unix", a.Path)
+	if err == nil && a.Mode != 0 && a.Path[0] != '@' {
+		err = os.Chmod(a.Path, fs.FileMode(a.Mode))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listener %s: %w", l.Name, err)
+	}
+	return ln, nil
+}
+
+func control(l *plan.Listener, rc syscall.RawConn) error {
+	var err error
+	set := func(fd uintptr, level, option int) {
+		if err == nil {
+			err = unix.SetsockoptInt(int(fd), level, option, 1)
+		}
+	}
+	cerr := rc.Control(func(fd uintptr) {
+		if l.Transparent {
+			set(fd, unix.SOL_IP, unix.IP_TRANSPARENT)
+		}
+		if l.Freebind {
+			set(fd, unix.SOL_IP, unix.IP_FREEBIND)
+		}
+	})
+	if err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// kernelOriginalDst asks the kernel where a redirected connection was going.
+func kernelOriginalDst(nc net.Conn) (netip.AddrPort, error) {
+	tc, ok := nc.(*net.TCPConn)
+	if !ok {
+		return netip.AddrPort{}, nil
+	}
+	rc, err := tc.SyscallConn()
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("original destination: %w", err)
+	}
+	var dst netip.AddrPort
+	var gerr error
+	err = rc.Control(func(fd uintptr) { dst, gerr = getOriginalDst(int(fd), local(nc)) })
+	if err == nil {
+		err = gerr
+	}
+	return dst, err
+}
+
+// soOriginalDst is SO_ORIGINAL_DST and IP6T_SO_ORIGINAL_DST.
+const soOriginalDst = 80
+
+func getOriginalDst(fd int, at netip.AddrPort) (netip.AddrPort, error) {
+	if at.Addr().Is6() {
+		info, err := unix.GetsockoptIPv6MTUInfo(fd, unix.IPPROTO_IPV6, soOriginalDst)
+		if err != nil {
+			return netip.AddrPort{}, fmt.Errorf("original destination: %w", err)
+		}
+		port := info.Addr.Port>>8 | info.Addr.Port<<8
+		return netip.AddrPortFrom(netip.AddrFrom16(info.Addr.Addr), port), nil
+	}
+	// The kernel's sockaddr_in fits an ip_mreqn-sized buffer: family, port, address.
+	m, err := unix.GetsockoptIPv6Mreq(fd, unix.IPPROTO_IP, soOriginalDst)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("original destination: %w", err)
+	}
+	b := m.Multiaddr
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), uint16(b[2])<<8|uint16(b[3])), nil
+}
+
+func local(nc net.Conn) netip.AddrPort { return addrPort(nc.LocalAddr()) }
+
+func addrPort(a net.Addr) netip.AddrPort {
+	t, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := t.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
