@@ -2,6 +2,7 @@ package world
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"google.golang.org/protobuf/proto"
@@ -24,6 +25,7 @@ type builder struct {
 	byHost      *lists[string, *model.Service]
 	byNamespace *lists[string, *model.Service]
 	byAddress   *lists[string, model.ServiceKey]
+	byVIP       *lists[netip.Prefix, *model.Service]
 	endpoints   *persist.Editor[model.ServiceKey, *model.EndpointSet]
 	routes      *persist.Editor[model.ConfigKey, *model.VirtualService]
 	routesBy    *lists[gateKey, *model.VirtualService]
@@ -52,6 +54,7 @@ func newBuilder(prev *Snapshot, vips *allocator) *builder {
 		byHost:       editLists(prev.byHost, comparePreference),
 		byNamespace:  editLists(prev.byNamespace, compareHostname),
 		byAddress:    editLists(prev.byAddress, model.ServiceKey.Compare),
+		byVIP:        editLists(prev.byVIP, comparePreference),
 		endpoints:    prev.endpoints.Edit(),
 		routes:       prev.routes.Edit(),
 		routesBy:     editLists(prev.routesByGate, (*model.VirtualService).CompareAge),
@@ -153,6 +156,9 @@ func (b *builder) setServices(events []derive.Event[model.ServiceKey, *model.Ser
 		if old, ok := b.services.Get(e.Key); ok {
 			b.byHost.remove(old.Hostname, old)
 			b.byNamespace.remove(old.Namespace, old)
+			for _, p := range old.Matches() {
+				b.byVIP.remove(p, old)
+			}
 			b.changedServices = append(b.changedServices, old)
 		}
 		b.change.Services[e.Key] |= DefinitionChanged
@@ -169,6 +175,9 @@ func (b *builder) setServices(events []derive.Event[model.ServiceKey, *model.Ser
 		b.services.Set(e.Key, svc)
 		b.byHost.add(svc.Hostname, svc)
 		b.byNamespace.add(svc.Namespace, svc)
+		for _, p := range svc.Matches() {
+			b.byVIP.add(p, svc)
+		}
 		b.changedServices = append(b.changedServices, svc)
 	}
 }
@@ -318,7 +327,7 @@ func (b *builder) finish(revisions map[string]uint64) (*Snapshot, Change) {
 	n := b.next
 	n.revisions = revisions
 	n.services, n.byHost, n.byNamespace = b.services.Map(), b.byHost.done(), b.byNamespace.done()
-	n.endpoints, n.byAddress = b.endpoints.Map(), b.byAddress.done()
+	n.endpoints, n.byAddress, n.byVIP = b.endpoints.Map(), b.byAddress.done(), b.byVIP.done()
 	n.routes, n.routesByGate, n.routesByHost = b.routes.Map(), b.routesBy.done(), b.routesHost.done()
 	n.rules, n.gateways, n.sidecars = b.rules.done(), b.gateways.done(), b.sidecars.done()
 	n.lazy = b.carry()

@@ -85,6 +85,10 @@ func answer(t *testing.T, w *world.World, q []string) string {
 		for _, svc := range s.ServicesByHost(arg(1)) {
 			b.WriteString(describeService(svc))
 		}
+	case "at":
+		for _, svc := range s.ServicesAt(netip.MustParseAddr(arg(1))) {
+			fmt.Fprintf(&b, "  %s\n", svc.Key())
+		}
 	case "visible":
 		for _, svc := range s.VisibleServices(arg(1)) {
 			fmt.Fprintf(&b, "  %s\n", svc.Key())

@@ -2,6 +2,7 @@ package world
 
 import (
 	"iter"
+	"net/netip"
 	"slices"
 	"sync"
 
@@ -18,9 +19,10 @@ type Snapshot struct {
 	mesh      *model.Mesh
 
 	services     persist.Map[model.ServiceKey, *model.Service]
-	byHost       persist.Map[string, []*model.Service] // preferred first: Kubernetes, then by age
-	byNamespace  persist.Map[string, []*model.Service] // by hostname
-	byAddress    persist.Map[string, []model.ServiceKey]
+	byHost       persist.Map[string, []*model.Service]       // preferred first: Kubernetes, then by age
+	byNamespace  persist.Map[string, []*model.Service]       // by hostname
+	byAddress    persist.Map[string, []model.ServiceKey]     // of endpoints
+	byVIP        persist.Map[netip.Prefix, []*model.Service] // virtual addresses; preferred first
 	endpoints    persist.Map[model.ServiceKey, *model.EndpointSet]
 	routes       persist.Map[model.ConfigKey, *model.VirtualService]
 	routesByGate persist.Map[gateKey, []*model.VirtualService] // by age
@@ -68,6 +70,18 @@ func (s *Snapshot) ServicesByHost(hostname string) []*model.Service { return s.b
 
 // ServicesIn returns a namespace's services by hostname.
 func (s *Snapshot) ServicesIn(namespace string) []*model.Service { return s.byNamespace.At(namespace) }
+
+// ServicesAt returns the services with the virtual address, or with the smallest CIDR that has it; the preferred one first.
+func (s *Snapshot) ServicesAt(addr netip.Addr) []*model.Service {
+	for bits := addr.BitLen(); bits >= 0; bits-- {
+		if p, err := addr.Prefix(bits); err == nil {
+			if found := s.byVIP.At(p); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}
 
 // VisibleService returns the service that a client in the namespace means by an exact hostname: of those exported to it, its
 // own namespace's first, then a Kubernetes Service, then the oldest. It is nil if none is visible.
