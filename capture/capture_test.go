@@ -334,7 +334,7 @@ func TestExitStatus(t *testing.T) {
 
 func TestSignalsArriveOnce(t *testing.T) {
 	n, out := output(t, Spec{Argv: runs("trap")})
-	if got := readLine(t, out); got != "ready" {
+	if got := readLine(t, out); got != "ready, on a terminal: false" {
 		t.Fatal(got)
 	}
 	// As from a terminal: everybody in the group gets it, and the caller
@@ -362,6 +362,67 @@ func TestSignalsArriveOnce(t *testing.T) {
 	if s := n.Wait(); s.Code != 0 || s.Err != nil {
 		t.Error(s)
 	}
+}
+
+// TestTerminal: the program stands at the terminal itself, in its foreground
+// process group, and a Ctrl-C there counts once though the caller passes it in, too.
+func TestTerminal(t *testing.T) {
+	ptmx, pts := terminal(t)
+	cmd := exec.Command("/proc/self/exe", programArg, "job")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = pts, pts, pts
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pts.Close()
+	out := bufio.NewReader(ptmx)
+	if got := readLine(t, out); got != "ready, on a terminal: true" {
+		t.Error(got)
+	}
+	if _, err := ptmx.Write([]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	if got := readLine(t, out); got != "^Cinterrupt" {
+		t.Errorf("after Ctrl-C: %q", got)
+	}
+	if err := cmd.Process.Signal(syscall.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	if got := readLine(t, out); got != "user defined signal 1" {
+		t.Errorf("after one Ctrl-C and SIGUSR1: %q", got)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"terminated", "job: exit code 0"} {
+		if got := readLine(t, out); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// terminal makes a pseudo terminal.
+func terminal(t *testing.T) (ptmx, pts *os.File) {
+	t.Helper()
+	ptmx, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ptmx.Close() })
+	if err := unix.IoctlSetPointerInt(int(ptmx.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(ptmx.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pts, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	return ptmx, pts
 }
 
 func TestProgramCannotStart(t *testing.T) {

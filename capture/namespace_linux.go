@@ -120,7 +120,8 @@ func (n *Namespace) launch(spec Spec, prog program) error {
 }
 
 // stubCommand is the executable itself in new namespaces, with the least
-// capabilities that the set-up needs: packet rules, and giving up the rest.
+// capabilities that the set-up needs: packet rules, hiding sockets, and giving
+// up the rest.
 func stubCommand(spec Spec) *exec.Cmd {
 	uid, gid := os.Getuid(), os.Getgid()
 	cmd := exec.Command("/proc/self/exe")
@@ -140,7 +141,7 @@ func stubCommand(spec Spec) *exec.Cmd {
 		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: uid, HostID: uid, Size: 1}},
 		GidMappings: []syscall.SysProcIDMap{{ContainerID: gid, HostID: gid, Size: 1}},
-		AmbientCaps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_SETPCAP},
+		AmbientCaps: []uintptr{unix.CAP_NET_ADMIN, unix.CAP_SYS_ADMIN, unix.CAP_SETPCAP},
 	}
 	return cmd
 }

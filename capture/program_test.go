@@ -6,12 +6,14 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"os/exec"
 	"os/signal"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,6 +36,8 @@ func programMain(args []string) int {
 		"trap":    trapProgram,
 		"hang":    func([]string) error { return unix.Pause() },
 		"outer":   outerProgram,
+		"job":     jobProgram,
+		"hide":    hideProgram,
 	}
 	if args[0] == "exit" {
 		code, _ := strconv.Atoi(args[1])
@@ -162,7 +166,8 @@ func orphanProgram([]string) error {
 func trapProgram([]string) error {
 	ch := make(chan os.Signal, 8)
 	signal.Notify(ch, syscall.SIGTERM, syscall.SIGUSR1, syscall.SIGINT)
-	fmt.Println("ready")
+	_, err := unix.IoctlGetTermios(0, unix.TCGETS)
+	fmt.Println("ready, on a terminal:", err == nil)
 	for s := range ch {
 		fmt.Println(s)
 		if s == syscall.SIGTERM {
@@ -181,4 +186,41 @@ func outerProgram([]string) error {
 	}
 	fmt.Println(n.PID(), n.cmd.Process.Pid)
 	return unix.Pause()
+}
+
+// jobProgram is not captured itself: it captures the trap program, passes its
+// own signals in, and ends as that does.
+func jobProgram([]string) error {
+	ch := make(chan os.Signal, 8)
+	signal.Notify(ch, forwarded()...)
+	n, err := Start(context.Background(), Spec{Argv: runs("trap"), Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr})
+	if err != nil {
+		return err
+	}
+	for {
+		select {
+		case s := <-ch:
+			if err := n.Signal(s); err != nil {
+				return err
+			}
+		case <-n.Done():
+			fmt.Println("job:", n.Wait())
+			return n.Close()
+		}
+	}
+}
+
+// hideProgram hides a socket from itself and prints whether it can be reached,
+// before and after.
+func hideProgram(args []string) error {
+	runtime.LockOSThread()
+	for range 2 {
+		c, err := net.Dial("unix", args[0])
+		if err == nil {
+			c.Close()
+		}
+		fmt.Println(errors.Is(err, unix.ECONNREFUSED), err == nil)
+		hideSockets(args)
+	}
+	return nil
 }

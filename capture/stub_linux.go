@@ -78,6 +78,7 @@ func setUp() (stage string, err error) {
 	}
 	rules := redirect.Program{OutboundPort: OutboundPort, DNSPort: DNSPort}
 	rules.Local = append(rules.Local, ProgramIPv4, ProgramIPv6)
+	hideSockets(resolverSockets())
 	if err := rules.Apply(redirect.Namespace{}); err != nil {
 		return stageRules, err
 	}
