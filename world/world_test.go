@@ -279,9 +279,9 @@ func TestCostOfAChangeDoesNotGrowWithTheMesh(t *testing.T) {
 		"rule":    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: dr-0, namespace: ns-0}\nspec: {host: svc-0}",
 		"service": "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: ns-1}\nspec: {ports: [{name: http, port: 80}]}",
 	} {
-		small, large := computed(100, yaml), computed(400, yaml)
+		small, large := computed(60, yaml), computed(240, yaml)
 		if small == 0 || small > 10 || large != small {
-			t.Errorf("%s: %d computed in a mesh of 100 services, %d in one of 400", name, small, large)
+			t.Errorf("%s: %d computed in a mesh of 60 services, %d in one of 240", name, small, large)
 		}
 	}
 }
