@@ -92,15 +92,17 @@ type Machine struct {
 	types []*subscription
 	names int
 	nonce uint64
-	// warming holds clusters whose change was sent while their endpoints have
-	// not been sent since: a client takes a changed cluster into use only after
-	// hearing its endpoints again.
-	warming map[string]struct{}
+	// warming holds, for clusters that were sent while their endpoints have not
+	// been sent since, what these endpoints then were: a client takes a new or
+	// changed cluster into use only after hearing of its endpoints, unchanged
+	// ones too, and those of a cluster that nobody wants any more: Envoy would
+	// wait for them, and acknowledge no clusters meanwhile.
+	warming map[string]*xds.Resource
 }
 
 // New starts a stream on which the client shall have the given state.
 func New(delta bool, limits Limits, state *xds.State) *Machine {
-	return &Machine{delta: delta, limits: limits, state: state, warming: make(map[string]struct{})}
+	return &Machine{delta: delta, limits: limits, state: state, warming: make(map[string]*xds.Resource)}
 }
 
 // Target replaces the state that the client shall have.

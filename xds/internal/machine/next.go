@@ -103,14 +103,21 @@ func (s *subscription) forgive(target *xds.Set) {
 	}
 }
 
-// pending is what the type lacks, in the order of names, endpoints of changed
+// pending is what the type lacks, in the order of names, endpoints of warming
 // clusters included.
 func (m *Machine) pending(s *subscription, target *xds.Set) change {
 	c := s.pending(target)
 	if s.url == xds.EndpointType {
-		for name := range m.warming {
+		for name, then := range m.warming {
+			if !s.subscribed(name) {
+				continue
+			}
 			has, want := s.has(name), target.Get(name)
-			if has != nil && want != nil && has.Version == want.Version {
+			switch {
+			case want == nil:
+				c.puts = append(c.puts, then)
+			case has != nil && has.Version == want.Version, s.refused[name].version == want.Version:
+				// Even a refusal tells the client that it need not wait.
 				c.puts = append(c.puts, want)
 			}
 		}
@@ -154,7 +161,7 @@ func (m *Machine) lackingBelow(s *subscription) (names []string) {
 
 // send makes the frame for additions and changes.
 func (m *Machine) send(s *subscription, target *xds.Set, c change, allowed []*xds.Resource) *Frame {
-	removed := s.takeOwed(target)
+	removed := m.takeOwed(s, target)
 	f := &inflight{revision: m.state.Revision}
 	frame := &Frame{TypeURL: s.url, Nonce: m.newNonce()}
 	switch {
@@ -168,7 +175,7 @@ func (m *Machine) send(s *subscription, target *xds.Set, c change, allowed []*xd
 		f.resources = m.fitting(allowed)
 		frame.Resources = f.resources
 	}
-	if len(f.resources) == len(c.puts) && len(c.removes) == 0 {
+	if len(f.resources) == len(c.puts) && len(c.removes) == 0 && !beyond(target, f.resources) {
 		f.completes = target
 	}
 	frame.Version = m.version(target, f)
@@ -181,6 +188,11 @@ func (m *Machine) send(s *subscription, target *xds.Set, c change, allowed []*xd
 // held back or refused.
 func (m *Machine) sendRemovals(s *subscription, target *xds.Set, c change) *Frame {
 	f := &inflight{removed: c.removes, revision: m.state.Revision}
+	if s.url == xds.ClusterType {
+		for _, name := range c.removes {
+			delete(m.warming, name)
+		}
+	}
 	frame := &Frame{TypeURL: s.url, Nonce: m.newNonce()}
 	if m.delta {
 		frame.Removed = c.removes
@@ -195,14 +207,21 @@ func (m *Machine) sendRemovals(s *subscription, target *xds.Set, c change) *Fram
 	return frame
 }
 
+// beyond reports whether some resources are not the target's.
+func beyond(target *xds.Set, resources []*xds.Resource) bool {
+	return slices.ContainsFunc(resources, func(r *xds.Resource) bool { return target.Get(r.Name) != r })
+}
+
 func (s *subscription) sending(f *inflight, nonce string) {
 	s.inflight, s.nonce, s.sent, s.owes = f, nonce, true, false
 }
 
-// takeOwed is the names to call non-existent, sorted.
-func (s *subscription) takeOwed(target *xds.Set) (names []string) {
+// takeOwed is the names to call non-existent, sorted. Those of warming clusters
+// are sent instead.
+func (m *Machine) takeOwed(s *subscription, target *xds.Set) (names []string) {
 	for name := range s.owed {
-		if target.Get(name) == nil && s.has(name) == nil {
+		_, warming := m.warming[name]
+		if target.Get(name) == nil && s.has(name) == nil && !(warming && s.url == xds.EndpointType) {
 			names = append(names, name)
 		}
 	}
@@ -260,15 +279,15 @@ func (m *Machine) version(target *xds.Set, f *inflight) string {
 	return target.Version()
 }
 
-// noteWarming remembers clusters that the client will warm anew, until their
+// noteWarming remembers clusters that the client will warm, until their
 // endpoints have been sent after them.
 func (m *Machine) noteWarming(s *subscription, sent []*xds.Resource) {
 	switch s.url {
 	case xds.ClusterType:
 		endpoints := m.state.Set(xds.EndpointType)
 		for _, r := range sent {
-			if s.has(r.Name) != nil && endpoints.Get(r.Name) != nil {
-				m.warming[r.Name] = struct{}{}
+			if e := endpoints.Get(r.Name); e != nil {
+				m.warming[r.Name] = e
 			}
 		}
 	case xds.EndpointType:

@@ -106,13 +106,17 @@ type proxy struct {
 	have  map[string]map[string]*xds.Resource
 	// names subscribed to by name, by type.
 	names map[string]map[string]bool
-	log   []string
+	// warming are clusters whose endpoints have not been heard of since they
+	// came; like Envoy, the client answers for its clusters when all are warm.
+	warming map[string]bool
+	held    *Request
+	log     []string
 }
 
 var proxyTypes = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType}
 
 func newProxy(t *testing.T, g *mesh, delta bool) *proxy {
-	p := &proxy{t: t, g: g, delta: delta, have: map[string]map[string]*xds.Resource{}, names: map[string]map[string]bool{}}
+	p := &proxy{t: t, g: g, delta: delta, have: map[string]map[string]*xds.Resource{}, names: map[string]map[string]bool{}, warming: map[string]bool{}}
 	for _, url := range proxyTypes {
 		p.have[url], p.names[url] = map[string]*xds.Resource{}, map[string]bool{}
 	}
@@ -148,6 +152,9 @@ func (p *proxy) take(f *Frame) (out []*Request) {
 	seen := map[string]bool{}
 	for _, r := range f.Resources {
 		seen[r.Name] = true
+		if had := p.have[f.TypeURL][r.Name]; f.TypeURL == xds.ClusterType && (had == nil || had.Version != r.Version) {
+			p.warming[r.Name] = true
+		}
 		if p.g.bad[r.Version] {
 			refused = append(refused, r.Name)
 		} else {
@@ -169,7 +176,31 @@ func (p *proxy) take(f *Frame) (out []*Request) {
 	if len(refused) > 0 {
 		answer.Refused, answer.Reason = true, "cannot use "+strings.Join(refused, " and ")
 	}
-	return append(follow, answer)
+	return append(follow, p.whenWarm(f, answer)...)
+}
+
+// whenWarm is the answer to a frame, unless it is one for clusters of which some
+// are not warm; and that one's, if this frame was all that it waited for.
+func (p *proxy) whenWarm(f *Frame, answer *Request) (out []*Request) {
+	switch f.TypeURL {
+	case xds.ClusterType:
+		p.held = answer
+	case xds.EndpointType:
+		for _, r := range f.Resources {
+			delete(p.warming, r.Name)
+		}
+		for _, name := range f.Removed {
+			delete(p.warming, name)
+		}
+		out = append(out, answer)
+	default:
+		return []*Request{answer}
+	}
+	maps.DeleteFunc(p.warming, func(name string, _ bool) bool { return p.have[xds.ClusterType][name] == nil })
+	if p.held != nil && len(p.warming) == 0 {
+		out, p.held = append(out, p.held), nil
+	}
+	return out
 }
 
 func (p *proxy) describe(f *Frame) string {
@@ -270,6 +301,7 @@ func (l *link) connect(t *testing.T, state *xds.State) {
 	limits := Limits{Names: 1000, Types: 10, FrameBytes: 100}
 	l.m = New(l.p.delta, limits, state)
 	l.frames, l.nonces = nil, map[string]string{}
+	l.p.held, l.p.warming = nil, map[string]bool{}
 	l.requests = l.p.hello()
 	l.p.log = append(l.p.log, "--- connected")
 }
