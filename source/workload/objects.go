@@ -2,6 +2,7 @@ package workload
 
 import (
 	"maps"
+	"strconv"
 	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -56,7 +57,9 @@ func entryObject(reg *Registration) *config.Object {
 	ports := map[string]uint32{}
 	for _, p := range reg.Ports {
 		if p.Bound != 0 && p.Bound != p.Number {
+			// A user's Service may call the port as it likes: it is found by number too.
 			ports[portName(p)] = uint32(p.Bound)
+			ports[strconv.Itoa(int(p.Number))] = uint32(p.Bound)
 		}
 	}
 	annotations := map[string]string{annotationGroup: reg.group(), annotationOwner: workloadController}
