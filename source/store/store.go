@@ -1,0 +1,150 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/source"
+	"lateen.dev/lateen/source/api"
+	"lateen.dev/lateen/source/files"
+)
+
+// Options say where a Store keeps its things.
+type Options struct {
+	// Dir is the directory of YAML, which people may edit. It is made if missing.
+	Dir string
+	// State is the directory for the lock and the change log, outside of Dir. It
+	// is made if missing, for its owner only.
+	State string
+	// Now is the clock for the change log; time.Now when nil.
+	Now func() time.Time
+}
+
+// Store is a source.Source that can be written to, and api's Backend.
+type Store struct {
+	*files.Source
+	o    Options
+	lock *os.File
+	log  *changeLog
+
+	mu      sync.Mutex // guards logging
+	logging error      // why the change log couldn't be written last, nil if it could
+}
+
+// Open takes the directories for this process. It fails with ErrInUse when
+// another process has them. The caller closes the Store after Run has returned.
+func Open(o Options) (*Store, error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	for dir, mode := range map[string]os.FileMode{o.Dir: 0o755, o.State: 0o700} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return nil, fmt.Errorf("configuration store: %w", err)
+		}
+	}
+	held, err := lock(o.State)
+	if err != nil {
+		return nil, err
+	}
+	log, err := openLog(o.State)
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	s := &Store{o: o, lock: held, log: log}
+	s.Source = files.New(files.Options{Root: o.Dir, Revision: log.lastRevision(), Changed: s.record})
+	return s, nil
+}
+
+// Close gives the directories back. Run must have returned.
+func (s *Store) Close() error {
+	return errors.Join(s.log.close(), s.lock.Close())
+}
+
+// Problems implements source.Source.
+func (s *Store) Problems() config.Problems {
+	ps := s.Source.Problems()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.logging != nil {
+		code := config.CodeUnreadable
+		ps = append(ps, config.Problem{
+			Severity: config.Error, Code: code.ID, Name: code.Name, Position: config.Position{File: s.o.State},
+			Message: s.logging.Error(), Hint: "Changes are live but not recorded; make room on the disk",
+		})
+	}
+	return ps
+}
+
+// Changes reads the change log after a revision.
+func (s *Store) Changes(since uint64, limit int) (api.ChangesResponse, error) {
+	return s.log.read(since, limit)
+}
+
+// record writes a batch to the change log. Of the first batch only what changed
+// while no control plane was running is new.
+func (s *Store) record(b source.Batch, via string) {
+	var records []record
+	gone := map[config.Key]bool{}
+	if b.Initial {
+		for _, key := range s.log.keys() {
+			gone[key] = true
+		}
+	}
+	entry := func(key config.Key, action api.Action) record {
+		return record{Entry: api.Entry{Revision: b.Revision, Time: s.o.Now().UTC(), Key: key, Action: action, Via: via}}
+	}
+	for _, c := range b.Changes {
+		delete(gone, c.Key)
+		before, existed := s.log.hash(c.Key)
+		if c.Object == nil {
+			records = append(records, entry(c.Key, api.Deleted))
+			continue
+		}
+		hash := c.Object.ResourceVersion
+		if existed && hash == before {
+			continue // only its place changed
+		}
+		r := entry(c.Key, api.Created)
+		if existed {
+			r.Action = api.Configured
+		}
+		r.File, r.hash = c.Object.Origin.File, hash
+		body, err := c.Object.MarshalJSON()
+		if err == nil {
+			r.Body = body
+		}
+		records = append(records, r)
+	}
+	for key := range gone {
+		records = append(records, entry(key, api.Deleted))
+	}
+	if len(records) == 0 {
+		return
+	}
+	slices.SortFunc(records, func(a, b record) int { return a.Key.Compare(b.Key) })
+	err := s.log.append(records)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logging = err
+}
+
+// newPath is the file for an object that has none yet.
+func (s *Store) newPath(key config.Key) string {
+	dir := key.Namespace
+	if dir == "" {
+		dir = "cluster"
+	}
+	return filepath.Join(s.o.Dir, dir, key.Kind.Plural()+"."+key.Name+".yaml")
+}
+
+var _ interface {
+	source.Source
+	Apply(context.Context, api.ApplyRequest) (api.ApplyResponse, error)
+} = (*Store)(nil)
