@@ -9,7 +9,7 @@
 //
 // An exchange is driven by one goroutine; when a request's body has to be read while its response is being waited
 // for, the body's calls (Downstream.Next, Upstream.Write, Upstream.Trailers) move to a second one as a group. Cancel
-// alone may be called by any goroutine at any time.
+// and Stop alone may be called by any goroutine at any time.
 //
 // May import: wire.
 package exchange
@@ -42,6 +42,8 @@ type Downstream interface {
 	Respond(h *http1.Head, first Piece) error
 	// Write sends a further piece; the one with End set ends the response. l is its trailers, or nil.
 	Write(p Piece, l *header.List) error
+	// Stop makes Next fail, now and from now on; the rest of the request's body isn't wanted. Any goroutine may call it.
+	Stop()
 	// Deadline bounds Next; 0 removes the bound.
 	Deadline(at sock.Instant)
 	// Reset gives the exchange up after the response's head, in a way that the client can tell from its end.

@@ -284,6 +284,9 @@ func (c *Conn) Trailers(l *header.List) {
 	}
 }
 
+// Stop implements exchange.Downstream.
+func (c *Conn) Stop() { c.conn.Interrupt() }
+
 // Deadline implements exchange.Downstream.
 func (c *Conn) Deadline(at sock.Instant) { c.conn.SetReadDeadline(at) }
 

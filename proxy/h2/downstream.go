@@ -95,6 +95,9 @@ func writePiece(s *http2.Stream, scratch *http2.Head, p exchange.Piece, trailers
 	return translate(s.WriteHead(scratch, true))
 }
 
+// Stop implements exchange.Downstream.
+func (d *Downstream) Stop() { d.stream.Reset(http2.NoError) }
+
 // Deadline implements exchange.Downstream.
 func (d *Downstream) Deadline(at sock.Instant) { d.stream.SetReadDeadline(deadline(at)) }
 
