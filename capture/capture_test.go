@@ -478,6 +478,25 @@ func TestOutputEndsWithProgramsStdout(t *testing.T) {
 	}
 }
 
+func TestHeldProgramIsNeverStarted(t *testing.T) {
+	n, err := Start(t.Context(), Spec{Argv: runs("hang"), Hold: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n.PID() != 0 {
+		t.Errorf("process id %d of a held program", n.PID())
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s := n.Wait(); s.Code != 1 || s.Err == nil || !strings.Contains(s.Err.Error(), "was not started") {
+		t.Errorf("ended with %v", s)
+	}
+	if err := n.Release(t.Context()); err == nil {
+		t.Error("released after its end")
+	}
+}
+
 // gone waits until none of the processes exists.
 func gone(t *testing.T, pids ...int) {
 	t.Helper()

@@ -17,8 +17,8 @@ import (
 // A signal that the keeper gets as well, shortly before or after the caller
 // passes it in, went to the whole process group: the program has it already.
 const (
-	groupSignalBefore = 200 * time.Millisecond
-	groupSignalAfter  = 50 * time.Millisecond
+	groupSignalBefore = 300 * time.Millisecond
+	groupSignalAfter  = 100 * time.Millisecond
 )
 
 // forwarded are the signals that people and supervisors send, which the

@@ -275,10 +275,10 @@ func (n *Namespace) reap(heard <-chan *ExitStatus) {
 	switch {
 	case exit != nil:
 		n.exit = *exit
-	case waitErr != nil:
-		n.exit = ExitStatus{Code: 128 + int(unix.SIGKILL), Err: fmt.Errorf("the keeper of %s: %w", n.program, waitErr)}
+	case n.PID() == 0:
+		n.exit = ExitStatus{Code: 1, Err: errors.Join(fmt.Errorf("%s was not started", n.program), waitErr)}
 	default:
-		n.exit = ExitStatus{Code: 1, Err: fmt.Errorf("%s was not started", n.program)}
+		n.exit = ExitStatus{Code: 128 + int(unix.SIGKILL), Err: fmt.Errorf("the keeper of %s: %w", n.program, waitErr)}
 	}
 	close(n.done)
 	n.cancel()

@@ -156,6 +156,21 @@ func TestRatingsThatMisbehave(t *testing.T) {
 	})
 }
 
+func TestZeroStarsAreStars(t *testing.T) {
+	ratings := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, 200, bookRatings{Ratings: map[string]int{"Reviewer1": 0, "Reviewer2": 3}})
+	}))
+	defer ratings.Close()
+	reviews := start(t, "reviews", Config{StarColor: "black", Ratings: ratings.Listener.Addr().String()})
+	if _, body, _ := get(t, client(t), "http://"+reviews+"/reviews/0"); !strings.Contains(body, `"rating":{"stars":0,"color":"black"}`) {
+		t.Error(body)
+	}
+	page := start(t, "productpage", Config{Details: "127.0.0.1:1", Reviews: reviews})
+	if _, body, _ := get(t, client(t), "http://"+page+"/productpage"); !strings.Contains(body, "0 of 5 stars, black") {
+		t.Error(body)
+	}
+}
+
 func TestReviewsByVersion(t *testing.T) {
 	ratings := start(t, "ratings", Config{Version: "v1"})
 	for _, c := range []struct{ color, ratings, want string }{

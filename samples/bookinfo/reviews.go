@@ -32,7 +32,7 @@ type review struct {
 
 // rating has either stars and a colour, or an error.
 type rating struct {
-	Stars int    `json:"stars,omitempty"`
+	Stars *int   `json:"stars,omitempty"`
 	Color string `json:"color,omitempty"`
 	Error string `json:"error,omitempty"`
 }
@@ -71,7 +71,7 @@ func (s *reviewsService) serve(w http.ResponseWriter, r *http.Request) {
 		for i := range answer.Reviews {
 			given, ok := stars[answer.Reviews[i].Reviewer]
 			if ok {
-				answer.Reviews[i].Rating = &rating{Stars: given, Color: s.StarColor}
+				answer.Reviews[i].Rating = &rating{Stars: &given, Color: s.StarColor}
 			} else {
 				answer.Reviews[i].Rating = &rating{Error: "Ratings service is currently unavailable"}
 			}
