@@ -278,7 +278,8 @@ func (n *Namespace) reap(heard <-chan *ExitStatus) {
 	case n.PID() == 0:
 		n.exit = ExitStatus{Code: 1, Err: errors.Join(fmt.Errorf("%s was not started", n.program), waitErr)}
 	default:
-		n.exit = ExitStatus{Code: 128 + int(unix.SIGKILL), Err: fmt.Errorf("the keeper of %s: %w", n.program, waitErr)}
+		lost := fmt.Errorf("the end of %s was not seen: its keeper was killed", n.program)
+		n.exit = ExitStatus{Code: 128 + int(unix.SIGKILL), Err: errors.Join(lost, waitErr)}
 	}
 	close(n.done)
 	n.cancel()
