@@ -18,7 +18,9 @@ type group struct {
 	mu      sync.Mutex
 	version uint64 // of the Snapshot that sets are right for; 0 before the first
 	sets    outbound
-	rules   map[*model.Service]*model.DestinationRule
+	// rules and plain remember what was found for services, as long as no destination rule changes.
+	rules map[*model.Service]*model.DestinationRule
+	plain map[plainKey]*vhost
 }
 
 // work says which types must be made anew.
@@ -48,8 +50,10 @@ func (g *group) at(t *Translator, gen *generation) outbound {
 			w = g.plan(gen, &change)
 		}
 	}
-	if w.rules || g.rules == nil {
+	if w.rules || g.rules == nil || len(g.rules) > 2*gen.snap.ServiceCount() {
+		// The last condition: services that are gone must not stay here for ever.
 		g.rules = map[*model.Service]*model.DestinationRule{}
+		g.plain = map[plainKey]*vhost{}
 	}
 	s := newScope(t, gen, g)
 	g.update(s, w)

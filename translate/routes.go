@@ -103,19 +103,19 @@ type vhost struct {
 // virtualHosts lists a table's hosts by name, and the one for everything else last.
 func (s *scope) virtualHosts(n routeTableName) []*vhost {
 	var out []*vhost
-	taken := map[string]bool{}
+	taken := make(map[string]bool, 4*len(s.world.Services))
 	add := func(v *vhost) {
 		if v == nil {
 			return
 		}
-		free := slices.DeleteFunc(slices.Clone(v.domains), func(d string) bool { return taken[d] })
-		if len(free) == 0 {
-			return
-		}
-		if len(free) < len(v.domains) {
+		if slices.ContainsFunc(v.domains, func(d string) bool { return taken[d] }) {
+			free := slices.DeleteFunc(slices.Clone(v.domains), func(d string) bool { return taken[d] })
+			if len(free) == 0 {
+				return
+			}
 			v = s.withDomains(v, free)
 		}
-		for _, d := range free {
+		for _, d := range v.domains {
 			taken[d] = true
 		}
 		out = append(out, v)
@@ -184,8 +184,29 @@ type vhostKey struct {
 	fromRule *routedHost
 }
 
+// plainKey finds the virtual host of a service again to which no route applies, within one group.
+type plainKey struct {
+	service     *model.Service
+	port        uint32
+	ports, only bool
+}
+
 // serviceHost is the virtual host of one port of a service: with the rules of its route, or to its cluster.
 func (s *scope) serviceHost(n routeTableName, index *routeIndex, svc *model.Service, port *model.Port) *vhost {
+	v := index.routeFor(svc.Hostname)
+	if v != nil {
+		return s.routedService(n, v, svc, port)
+	}
+	key := plainKey{s.whole(svc), port.Number, n.port == 0, n.only != ""}
+	if h := s.plain[key]; h != nil {
+		return h
+	}
+	h := s.routedService(n, nil, svc, port)
+	s.plain[key] = h
+	return h
+}
+
+func (s *scope) routedService(n routeTableName, v *model.VirtualService, svc *model.Service, port *model.Port) *vhost {
 	whole := s.whole(svc)
 	key := vhostKey{
 		service: whole, mesh: s.mesh, port: port.Number, dns: s.key.dns, ports: n.port == 0, only: n.only != "", ipv6: s.key.ipv6,
@@ -196,7 +217,7 @@ func (s *scope) serviceHost(n routeTableName, index *routeIndex, svc *model.Serv
 	if listen == 0 {
 		listen = port.Number
 	}
-	if v := index.routeFor(svc.Hostname); v != nil {
+	if v != nil {
 		key.fromRule = s.routesOf(v, model.MeshGateway, listen, false)
 	}
 	if key.fromRule == nil {

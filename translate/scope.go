@@ -26,12 +26,13 @@ type scope struct {
 	// labels are those of the proxy that matter.
 	labels map[string]string
 	rules  map[*model.Service]*model.DestinationRule
+	plain  map[plainKey]*vhost
 }
 
 func newScope(t *Translator, gen *generation, g *group) *scope {
 	s := &scope{
 		t: t, gen: gen, key: &g.key, snap: gen.snap, mesh: gen.snap.Mesh(),
-		labels: labelsOf(g.key.labels), rules: g.rules,
+		labels: labelsOf(g.key.labels), rules: g.rules, plain: g.plain,
 	}
 	s.env = listener.Env{Dialect: g.key.dialect, Mesh: s.mesh, Interception: g.key.interception, IPv6: g.key.ipv6}
 	var sidecar *model.Sidecar
@@ -56,6 +57,9 @@ func (s *scope) rule(svc *model.Service) *model.DestinationRule {
 
 // whole returns the service with all its ports, of which the scope may have only some. Answers are remembered under it.
 func (s *scope) whole(svc *model.Service) *model.Service {
+	if s.world.Sidecar == nil {
+		return svc
+	}
 	if w := s.snap.Service(svc.Key()); w != nil {
 		return w
 	}
