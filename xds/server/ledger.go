@@ -162,33 +162,46 @@ func (r *record) status() ClientStatus {
 func (l *Ledger) WaitRevision(ctx context.Context, revision uint64) (WaitResult, error) {
 	l.mu.Lock()
 	l.waiting++
-	waitFor := slices.Collect(maps.Keys(l.clients))
+	clients := slices.Collect(maps.Keys(l.clients))
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.waiting--
 	}()
-	for {
-		result, moved := l.look(waitFor, revision)
-		if len(result.Pending) == 0 {
-			return result, nil
+	for pending := clients; ; {
+		var moved <-chan struct{}
+		if pending, moved = l.behind(pending, revision); len(pending) == 0 {
+			return l.result(clients, revision), nil
 		}
 		select {
 		case <-moved:
 		case <-ctx.Done():
-			return result, ctx.Err()
+			return l.result(clients, revision), ctx.Err()
 		}
 	}
 }
 
-// look says where the clients stand, and gives a channel that is closed when
-// that has changed.
-func (l *Ledger) look(waitFor []uint64, revision uint64) (WaitResult, <-chan struct{}) {
+// behind leaves those of the clients that have not come so far, and gives a
+// channel that is closed when that may have changed.
+func (l *Ledger) behind(clients []uint64, revision uint64) ([]uint64, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var pending []uint64
+	for _, stream := range clients {
+		if r := l.clients[stream]; r != nil && r.acked < revision {
+			pending = append(pending, stream)
+		}
+	}
+	return pending, l.moved
+}
+
+// result says where the clients that are still connected stand.
+func (l *Ledger) result(clients []uint64, revision uint64) WaitResult {
 	var result WaitResult
 	var pending []record
 	l.mu.Lock()
-	for _, stream := range waitFor {
+	for _, stream := range clients {
 		r := l.clients[stream]
 		switch {
 		case r == nil:
@@ -200,7 +213,6 @@ func (l *Ledger) look(waitFor []uint64, revision uint64) (WaitResult, <-chan str
 		}
 		result.Refused = append(result.Refused, r.refusalsLocked(revision)...)
 	}
-	moved := l.moved
 	l.mu.Unlock()
 	for i := range pending {
 		result.Pending = append(result.Pending, pending[i].status())
@@ -209,7 +221,7 @@ func (l *Ledger) look(waitFor []uint64, revision uint64) (WaitResult, <-chan str
 	slices.SortFunc(result.Refused, func(a, b RefusedBy) int {
 		return cmp.Or(cmp.Compare(a.Client.Node.ID, b.Client.Node.ID), xds.CompareTypes(a.TypeURL, b.TypeURL))
 	})
-	return result, moved
+	return result
 }
 
 // refusalsLocked are the refusals in force that came with the revision or

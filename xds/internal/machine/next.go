@@ -34,21 +34,24 @@ func (s *subscription) free() bool {
 // for secrets: what uses them warms on its own.
 func (s *subscription) blocks() bool { return s.url != xds.SecretType }
 
-// additions fills in what each type lacks, and reports whether no addition is
-// under way, SDS apart.
+// additions fills in what each type lacks that is not waiting for an answer,
+// and reports whether no addition is under way, SDS apart.
 func (m *Machine) additions(changes []change) (frames []*Frame, quiet bool) {
 	blocked := math.MaxInt
 	for i, s := range m.types {
-		target := m.state.Set(s.url)
-		s.forgive(target)
-		c := m.pending(s, target)
-		changes[i] = c
-		allowed := m.withoutRefused(s, c.puts)
-		wants := len(allowed) > 0 || s.owes || len(s.owed) > 0
-		if wants && s.inflight == nil && (s.rank <= blocked || s.free()) {
-			frames = append(frames, m.send(s, target, c, allowed))
+		wants := s.inflight != nil
+		if !wants {
+			target := m.state.Set(s.url)
+			s.forgive(target)
+			c := m.pending(s, target)
+			changes[i] = c
+			allowed := m.withoutRefused(s, c.puts)
+			wants = len(allowed) > 0 || s.owes || len(s.owed) > 0
+			if wants && (s.rank <= blocked || s.free()) {
+				frames = append(frames, m.send(s, target, c, allowed))
+			}
 		}
-		if (wants || s.inflight != nil) && s.blocks() {
+		if wants && s.blocks() {
 			blocked = min(blocked, s.rank)
 		}
 	}
@@ -91,14 +94,12 @@ func (s *subscription) full() bool {
 	return s.wildcard || s.url == xds.ClusterType || s.url == xds.ListenerType
 }
 
-// forgive drops refusals of versions that nobody wants any more.
+// forgive drops refusals of versions that nobody wants any more. It must not run
+// while an answer is awaited, which may rebase on a set that has them.
 func (s *subscription) forgive(target *xds.Set) {
 	for name, r := range s.refused {
 		if want := target.Get(name); want == nil || want.Version != r.version {
 			delete(s.refused, name)
-			if s.inflight != nil {
-				s.inflight.completes = nil
-			}
 		}
 	}
 }

@@ -49,8 +49,8 @@ type inflight struct {
 	removed   []string
 	revision  uint64
 	// completes is the set that the client has after taking the response, apart
-	// from what is in refused; nil if more must follow, or if the subscription
-	// or the refusals changed meanwhile.
+	// from what is in refused; nil if more must follow, or if the
+	// subscription changed meanwhile.
 	completes *xds.Set
 	// overtaken names were subscribed to anew or given up after the response
 	// was sent: its answer says nothing about them.
