@@ -2,6 +2,7 @@ package source
 
 import (
 	"context"
+	"slices"
 
 	"lateen.dev/lateen/config"
 )
@@ -57,3 +58,20 @@ func Put(o *config.Object) Change { return Change{Key: o.Key, Object: o} }
 
 // Drop is the change that deletes an object.
 func Drop(k config.Key) Change { return Change{Key: k} }
+
+// Overlay joins lists of objects into one, sorted by key. For a key in several
+// lists the earlier list's object counts.
+func Overlay(lists ...[]*config.Object) []*config.Object {
+	seen := map[config.Key]bool{}
+	var all []*config.Object
+	for _, list := range lists {
+		for _, o := range list {
+			if !seen[o.Key] {
+				seen[o.Key] = true
+				all = append(all, o)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *config.Object) int { return a.Compare(b.Key) })
+	return all
+}

@@ -1,10 +1,12 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -198,9 +200,12 @@ func fail(status int, format string, args ...any) error {
 
 // receive reads a request's body. When it can't, it answers and returns false.
 func receive(w http.ResponseWriter, r *http.Request, into any) bool {
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxRequest))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(into)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxRequest))
+	if err == nil {
+		dec := json.NewDecoder(bytes.NewReader(body))
+		dec.DisallowUnknownFields()
+		err = dec.Decode(into)
+	}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):

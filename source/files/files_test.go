@@ -41,7 +41,7 @@ func TestConformance(t *testing.T) {
 		dir := t.TempDir()
 		path := func(name string) string { return filepath.Join(dir, name+".yaml") }
 		return sourcetest.Fixture{
-			Source: files.New(files.Options{Root: dir}),
+			Source: files.New(files.Options{Root: dir}), Kind: config.VirtualService,
 			Put:    func(name string, version int) { write(t, path(name), vs(name, version)) },
 			Delete: func(name string) { remove(t, path(name)) },
 			Break:  func(name string) { write(t, path(name), strings.Replace(vs(name, 1), "route", "rout", 1)) },

@@ -17,10 +17,12 @@ import (
 	"lateen.dev/lateen/source"
 )
 
-// Fixture is one source under test, with ways to change what it reads. The
-// objects it is asked for are VirtualServices.
+// Fixture is one source under test, with ways to change what it reads.
 type Fixture struct {
 	Source source.Source
+	// Kind is that of the objects which the functions below are about. The
+	// source may have others besides.
+	Kind config.Kind
 	// Put makes the source have an object of this name whose content depends on
 	// version. It works before Run and during it.
 	Put func(name string, version int)
@@ -173,16 +175,16 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 			f.Put(fmt.Sprint("before", i), 1)
 		}
 		r, _ := Start(t, f.Source)
-		r.Until("the first objects came", func(live map[config.Key]*config.Object) bool { return len(live) == 5 })
-		old := find(r.Live(), "before0")
+		r.Until("the first objects came", func(live map[config.Key]*config.Object) bool { return f.count(live) == 5 })
+		old := f.find(r.Live(), "before0")
 		f.Put("during", 1)
 		f.Put("before0", 2)
 		f.Delete("before1")
 		r.Until("the changes came", func(live map[config.Key]*config.Object) bool {
-			now := find(live, "before0")
-			return find(live, "during") != nil && find(live, "before1") == nil && now != nil && !now.SameContent(old)
+			now := f.find(live, "before0")
+			return f.find(live, "during") != nil && f.find(live, "before1") == nil && now != nil && !now.SameContent(old)
 		})
-		if now := find(r.Live(), "before0"); now.ResourceVersion == old.ResourceVersion || now.ResourceVersion == "" {
+		if now := f.find(r.Live(), "before0"); now.ResourceVersion == old.ResourceVersion || now.ResourceVersion == "" {
 			t.Errorf("resource version %q after %q", now.ResourceVersion, old.ResourceVersion)
 		}
 	})
@@ -194,19 +196,19 @@ func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
 		f.Put("a", 1)
 		f.Put("b", 1)
 		r, _ := Start(t, f.Source)
-		r.Until("the objects came", func(live map[config.Key]*config.Object) bool { return len(live) == 2 })
+		r.Until("the objects came", func(live map[config.Key]*config.Object) bool { return f.count(live) == 2 })
 		f.Break("a")
 		f.Put("b", 2)
 		r.Until("the other object changed", func(live map[config.Key]*config.Object) bool {
-			b := find(live, "b")
+			b := f.find(live, "b")
 			return b != nil && b.Generation == 2
 		})
 		untilProblems(t, f.Source, true)
-		if a := find(r.Live(), "a"); a == nil || a.Generation != 1 {
+		if a := f.find(r.Live(), "a"); a == nil || a.Generation != 1 {
 			t.Errorf("the broken object is %v", a)
 		}
 		f.Put("a", 3)
-		r.Until("the mended object came", func(live map[config.Key]*config.Object) bool { return find(live, "a").Generation == 2 })
+		r.Until("the mended object came", func(live map[config.Key]*config.Object) bool { return f.find(live, "a").Generation == 2 })
 		untilProblems(t, f.Source, false)
 	})
 }
@@ -226,11 +228,23 @@ func untilProblems(t *testing.T, s source.Source, want bool) {
 	}
 }
 
-func find(live map[config.Key]*config.Object, name string) *config.Object {
+// find is the live object of the fixture's kind and a name, nil if there is none.
+func (f Fixture) find(live map[config.Key]*config.Object, name string) *config.Object {
 	for k, o := range live {
-		if k.Name == name {
+		if k.Kind == f.Kind && k.Name == name {
 			return o
 		}
 	}
 	return nil
+}
+
+// count is how many objects of the fixture's kind are live.
+func (f Fixture) count(live map[config.Key]*config.Object) int {
+	n := 0
+	for k := range live {
+		if k.Kind == f.Kind {
+			n++
+		}
+	}
+	return n
 }

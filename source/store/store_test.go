@@ -145,8 +145,8 @@ func TestConformance(t *testing.T) {
 			}
 		}
 		return sourcetest.Fixture{
-			Source: s,
-			Put:    func(name string, version int) { write(name, vs(name, version)) },
+			Source: s, Kind: config.VirtualService,
+			Put: func(name string, version int) { write(name, vs(name, version)) },
 			Delete: func(name string) {
 				if err := os.Remove(filepath.Join(dir, name+".yaml")); err != nil {
 					t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 
 	"lateen.dev/lateen/lib/atomicfile"
 )
@@ -22,11 +23,22 @@ func load(path string) ([]Registration, error) {
 	if err != nil {
 		return nil, fmt.Errorf("workload registrations: %w", err)
 	}
-	var saved []Registration
-	if err := json.Unmarshal(b, &saved); err != nil {
+	saved, err := decodeSaved(b)
+	if err != nil {
 		return nil, fmt.Errorf("workload registrations in %s: %w (remove the file to begin without any)", path, err)
 	}
 	return saved, nil
+}
+
+// decodeSaved reads what save wrote, and leaves out what can't be a registration.
+func decodeSaved(b []byte) ([]Registration, error) {
+	var saved []Registration
+	if err := json.Unmarshal(b, &saved); err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(saved, func(r Registration) bool {
+		return r.check() != nil || !r.Address.Is4() || r.ID != r.Namespace+"/"+r.Name
+	}), nil
 }
 
 func save(path string, all []Registration) error {

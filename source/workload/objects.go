@@ -1,10 +1,12 @@
 package workload
 
 import (
+	"cmp"
 	"maps"
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"lateen.dev/lateen/config"
@@ -22,7 +24,7 @@ const (
 // objectsOf returns the configuration that registrations stand for: an entry
 // for each that is ready, and a Service for every service, ready or not, so
 // that names resolve while a program starts.
-func objectsOf(all []Registration) map[config.Key]*config.Object {
+func objectsOf(all []Registration, seen *observed) map[config.Key]*config.Object {
 	objects := map[config.Key]*config.Object{}
 	for i := range all {
 		reg := &all[i]
@@ -30,8 +32,11 @@ func objectsOf(all []Registration) map[config.Key]*config.Object {
 			continue
 		}
 		if reg.Ready {
-			o := entryObject(reg)
+			o := entryObject(reg, seen.group(reg))
 			objects[o.Key] = o
+		}
+		if seen.claimed(reg) {
+			continue
 		}
 		o := serviceObject(reg)
 		if first := objects[o.Key]; first == nil || o.Created.Before(first.Created) {
@@ -51,29 +56,56 @@ func labelsOf(reg *Registration) map[string]string {
 	return labels
 }
 
-func entryObject(reg *Registration) *config.Object {
-	labels := labelsOf(reg)
-	labels[labelTLSMode] = "istio"
-	ports := map[string]uint32{}
-	for _, p := range reg.Ports {
-		if p.Bound != 0 && p.Bound != p.Number {
-			// A user's Service may call the port as it likes: it is found by number too.
-			ports[portName(p)] = uint32(p.Bound)
-			ports[strconv.Itoa(int(p.Number))] = uint32(p.Bound)
+// entryObject is the entry of a registration. What a WorkloadGroup's template
+// says holds where the registration says nothing; labels of both count.
+func entryObject(reg *Registration, group *config.Object) *config.Object {
+	spec := &networking.WorkloadEntry{}
+	labels, annotations := map[string]string{}, map[string]string{}
+	if wg := config.As[*networking.WorkloadGroup](groupOf(group)); wg != nil {
+		if wg.Template != nil {
+			spec = proto.Clone(wg.Template).(*networking.WorkloadEntry)
 		}
+		maps.Copy(labels, wg.GetMetadata().GetLabels())
+		maps.Copy(labels, spec.Labels)
+		maps.Copy(annotations, wg.GetMetadata().GetAnnotations())
 	}
-	annotations := map[string]string{annotationGroup: reg.group(), annotationOwner: workloadController}
+	maps.Copy(labels, labelsOf(reg))
+	labels[labelTLSMode] = "istio"
+	annotations[annotationGroup], annotations[annotationOwner] = reg.group(), workloadController
 	if !reg.Connected.IsZero() {
 		annotations[annotationSince] = reg.Connected.UTC().Format(time.RFC3339Nano)
 	}
-	return &config.Object{
-		Key:    config.Key{Kind: config.WorkloadEntry, Namespace: reg.Namespace, Name: reg.Name},
-		Labels: labels, Annotations: annotations, Created: reg.Created, Generation: 1,
-		Spec: &networking.WorkloadEntry{
-			Address: reg.Address.String(), Labels: labels, Ports: ports, ServiceAccount: reg.ServiceAccount, Locality: reg.Locality,
-		},
-		Origin: config.Origin{Source: Name},
+	if spec.Ports == nil {
+		spec.Ports = map[string]uint32{}
 	}
+	for _, p := range reg.Ports {
+		if p.Bound != 0 && p.Bound != p.Number {
+			// A user's Service may call the port as it likes: it is found by number too.
+			spec.Ports[portName(p)] = uint32(p.Bound)
+			spec.Ports[strconv.Itoa(int(p.Number))] = uint32(p.Bound)
+		}
+	}
+	spec.Address, spec.Labels = reg.Address.String(), labels
+	spec.ServiceAccount = cmp.Or(reg.ServiceAccount, spec.ServiceAccount)
+	spec.Locality = cmp.Or(reg.Locality, spec.Locality)
+	return versioned(&config.Object{
+		Key:    config.Key{Kind: config.WorkloadEntry, Namespace: reg.Namespace, Name: reg.Name},
+		Labels: labels, Annotations: annotations, Created: reg.Created, Spec: spec, Origin: config.Origin{Source: Name},
+	})
+}
+
+// groupOf lets an absent group be asked for its spec.
+func groupOf(o *config.Object) *config.Object {
+	if o == nil {
+		return &config.Object{}
+	}
+	return o
+}
+
+// versioned completes an object that is new each time it changes.
+func versioned(o *config.Object) *config.Object {
+	o.Generation, o.ResourceVersion = 1, o.ContentHash()
+	return o
 }
 
 // serviceObject is the Service that a program gets if nobody wrote one: a
@@ -83,11 +115,10 @@ func serviceObject(reg *Registration) *config.Object {
 	for _, p := range reg.Ports {
 		spec.Ports = append(spec.Ports, config.ServicePort{Name: portName(p), Port: int32(p.Number)})
 	}
-	return &config.Object{
+	return versioned(&config.Object{
 		Key:    config.Key{Kind: config.Service, Namespace: reg.Namespace, Name: reg.Service},
-		Labels: map[string]string{"app": reg.Service}, Created: reg.Created, Generation: 1, Spec: spec,
-		Origin: config.Origin{Source: Name},
-	}
+		Labels: map[string]string{"app": reg.Service}, Created: reg.Created, Spec: spec, Origin: config.Origin{Source: Name},
+	})
 }
 
 // portName is the port's name; one without is HTTP, as nearly all are.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/config/host"
 	"lateen.dev/lateen/source"
 )
 
@@ -88,6 +90,7 @@ type Registry struct {
 	mu       sync.Mutex // guards all below
 	entries  map[string]*entry
 	revision uint64
+	seen     observed
 }
 
 type entry struct {
@@ -118,6 +121,7 @@ func Open(o Options) (*Registry, error) {
 		return nil, fmt.Errorf("workload addresses: %s is no IPv4 prefix", o.Prefix)
 	}
 	r := &Registry{o: o, wake: make(chan struct{}, 1), entries: map[string]*entry{}}
+	r.seen = observed{groups: map[config.Key]*config.Object{}, claims: map[config.Key][]host.Name{}}
 	saved, err := load(o.File)
 	if err != nil {
 		return nil, err
@@ -308,11 +312,22 @@ func (r *Registry) Remove(id string) error {
 // changedLocked saves, and has Run look.
 func (r *Registry) changedLocked() error {
 	r.revision++
+	r.wakeRun()
+	return save(r.o.File, r.allLocked())
+}
+
+func (r *Registry) wakeRun() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
-	return save(r.o.File, r.allLocked())
+}
+
+// Objects are the objects that the registrations stand for now, sorted by key.
+func (r *Registry) Objects() []*config.Object {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return source.Overlay(slices.Collect(maps.Values(objectsOf(r.allLocked(), &r.seen))))
 }
 
 // Name implements source.Source.
@@ -375,7 +390,7 @@ func (r *Registry) present() (objects map[config.Key]*config.Object, revision ui
 		// its process is not there.
 		_ = r.changedLocked()
 	}
-	return objectsOf(r.allLocked()), r.revision, next
+	return objectsOf(r.allLocked(), &r.seen), r.revision, next
 }
 
 func difference(old, now map[config.Key]*config.Object) []source.Change {
