@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -196,6 +197,35 @@ func TestDecodeNode(t *testing.T) {
 		if _, err := DecodeNode(bad); err == nil {
 			t.Errorf("accepted %.50v", bad)
 		}
+	}
+}
+
+func TestNodeSurvivesTheWire(t *testing.T) {
+	n := &Node{
+		Cluster: "reviews.default", Locality: Locality{Region: "r", Zone: "z", SubZone: "s"},
+		Type: SidecarNode, IPs: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Workload: "reviews-v1.default", Domain: "default.svc.cluster.local",
+		UserAgent: "lateen 1.0",
+		Metadata: Metadata{
+			Namespace: "default", ServiceAccount: "reviews", WorkloadName: "reviews-v1", Name: "n", Owner: "o", NodeName: "m",
+			ClusterID: "c", Network: "net", MeshID: "mesh", ProxyVersion: "1.31.0", Generator: "g", InterceptionMode: "NONE",
+			AutoRegisterGroup: "group", DNSCapture: true, DNSAutoAllocate: true, EnableHBONE: true,
+			InstanceIPs: []string{"10.0.0.1", "fd00::1"}, Labels: map[string]string{"app": "reviews"}, Annotations: map[string]string{"a": "b"},
+		},
+	}
+	n.SetMeta("CUSTOM", "7")
+	got, err := DecodeNode(n.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Meta("CUSTOM") != "7" || got.ID != "sidecar~10.0.0.1~reviews-v1.default~default.svc.cluster.local" {
+		t.Errorf("id %q, custom %q", got.ID, got.Meta("CUSTOM"))
+	}
+	got.ID, got.Raw, n.Raw = "", nil, nil
+	if !reflect.DeepEqual(got, n) {
+		t.Errorf("became %+v", got)
+	}
+	if got := (&Node{ID: "my-envoy"}).Encode(); got.GetId() != "my-envoy" {
+		t.Errorf("id %q", got.GetId())
 	}
 }
 

@@ -33,7 +33,8 @@ type Config struct {
 	// dialers come from the caller.
 	Target      string
 	DialOptions []grpc.DialOption
-	Node        *corev3.Node
+	// Node says who asks; xds.Node.Encode makes one.
+	Node *corev3.Node
 	// Wildcards are the types to subscribe to as a whole, in this order. Names
 	// of other types are added by Subscribe.
 	Wildcards []string
