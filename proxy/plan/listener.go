@@ -1,7 +1,10 @@
 package plan
 
 import (
+	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"time"
 
 	"lateen.dev/lateen/telemetry"
@@ -30,6 +33,28 @@ type Address struct {
 	Mode uint32         // permissions of a unix socket listened on; 0 leaves the umask's
 	Host string         // DNS name, for STRICT_DNS and LOGICAL_DNS endpoints
 	Port uint16         // with Host
+}
+
+// WithPort returns the address with another port; a path stays as it is.
+func (a Address) WithPort(port uint16) Address {
+	switch {
+	case a.IP.IsValid():
+		a.IP = netip.AddrPortFrom(a.IP.Addr(), port)
+	case a.Host != "":
+		a.Port = port
+	}
+	return a
+}
+
+// String returns the address as ip:port, host:port, or the path.
+func (a Address) String() string {
+	switch {
+	case a.IP.IsValid():
+		return a.IP.String()
+	case a.Host != "":
+		return net.JoinHostPort(a.Host, strconv.Itoa(int(a.Port)))
+	}
+	return a.Path
 }
 
 // Listener is what is listened on, and what is done with a connection.
@@ -332,4 +357,26 @@ func (op CompareOp) compare(got, want uint64) bool {
 		return got != want
 	}
 	return got == want
+}
+
+// Complement returns the ports that are not in the set.
+func (s PortSet) Complement() PortSet {
+	var out PortSet
+	next := uint32(0) // the first port not looked at yet
+	for _, r := range s.sorted() {
+		if uint32(r.First) > next {
+			out = append(out, PortRange{uint16(next), r.First - 1})
+		}
+		next = max(next, uint32(r.Last)+1)
+	}
+	if next <= 65535 {
+		out = append(out, PortRange{uint16(next), 65535})
+	}
+	return out
+}
+
+func (s PortSet) sorted() PortSet {
+	t := slices.Clone(s)
+	slices.SortFunc(t, func(a, b PortRange) int { return int(a.First) - int(b.First) })
+	return t
 }

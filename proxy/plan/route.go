@@ -203,7 +203,6 @@ const (
 	HashCookie
 	HashSourceIP
 	HashQuery
-	HashFilterState
 )
 
 // HashPolicy is one source of a request's hash.
