@@ -7,10 +7,8 @@ import (
 	"strconv"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	uritemplate "github.com/envoyproxy/go-control-plane/envoy/extensions/path/match/uri_template/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	security "istio.io/api/security/v1beta1"
 
@@ -138,16 +136,19 @@ func methodPermission(v string) (*rbacv3.Permission, error) {
 }
 
 func pathPermission(v string) (*rbacv3.Permission, error) {
+	m := pb.Glob("", v)
 	if strings.Contains(v, "{*}") || strings.Contains(v, "{**}") {
-		template := strings.NewReplacer("{**}", "**", "{*}", "*").Replace(v)
-		return &rbacv3.Permission{Rule: &rbacv3.Permission_UriTemplate{UriTemplate: &corev3.TypedExtensionConfig{
-			Name:        "uri-template",
-			TypedConfig: pb.Any(&uritemplate.UriTemplateMatchConfig{PathTemplate: template}),
-		}}}, nil
+		m = pb.Regex(pathTemplate(v))
 	}
 	return &rbacv3.Permission{Rule: &rbacv3.Permission_UrlPath{
-		UrlPath: &matcherv3.PathMatcher{Rule: &matcherv3.PathMatcher_Path{Path: pb.Glob("", v)}},
+		UrlPath: &matcherv3.PathMatcher{Rule: &matcherv3.PathMatcher_Path{Path: m}},
 	}}, nil
+}
+
+// pathTemplate is the expression for a path in which {*} stands for one segment and {**} for any number of them. An
+// expression says it to every proxy; Envoy's own template matcher is an extension that not all have.
+func pathTemplate(v string) string {
+	return strings.NewReplacer(`\{\*\*\}`, ".*", `\{\*\}`, "[^/]+").Replace(regexp.QuoteMeta(v))
 }
 
 func portPermission(v string) (*rbacv3.Permission, error) {
