@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"lateen.dev/lateen/config"
@@ -237,6 +238,7 @@ func routes(f *facts) {
 func (f *facts) unreachable(o *config.Object, routes []*networking.HTTPRoute) {
 	catchAll := -1
 	seen := map[string]string{} // match → path of the first
+	var earlier []placed
 	for i, r := range routes {
 		at := fmt.Sprintf("spec.http[%d]", i)
 		if catchAll >= 0 {
@@ -253,6 +255,10 @@ func (f *facts) unreachable(o *config.Object, routes []*networking.HTTPRoute) {
 				continue
 			}
 			seen[key] = path
+			if first := covering(earlier, m); first != "" {
+				f.report(ineffectiveMatch, o, path, "Move the more specific match up", "this match is never used: %s has a prefix of its path and comes before it", first)
+			}
+			earlier = append(earlier, placed{path, m})
 		}
 		if repeated > 0 && repeated == len(r.Match) {
 			f.report(unreachableRule, o, at, "Remove it, or change its matches", "this route is never used: earlier routes have all of its matches")
@@ -261,6 +267,38 @@ func (f *facts) unreachable(o *config.Object, routes []*networking.HTTPRoute) {
 			catchAll = i
 		}
 	}
+}
+
+// placed is a match with its path in the object.
+type placed struct {
+	path  string
+	match *networking.HTTPMatchRequest
+}
+
+// covering is the path of an earlier match that takes everything m matches,
+// because it has a prefix of the same path and no other conditions than m.
+func covering(earlier []placed, m *networking.HTTPMatchRequest) string {
+	uri := m.GetUri().GetPrefix() + m.GetUri().GetExact()
+	if uri == "" {
+		return ""
+	}
+	for _, e := range earlier {
+		prefix := e.match.GetUri().GetPrefix()
+		if prefix == "" || !strings.HasPrefix(uri, prefix) || e.match.IgnoreUriCase && !m.IgnoreUriCase {
+			continue
+		}
+		if conditions(e.match) == conditions(m) {
+			return e.path
+		}
+	}
+	return ""
+}
+
+// conditions is equal for matches that differ at most in their path.
+func conditions(m *networking.HTTPMatchRequest) string {
+	rest := proto.Clone(m).(*networking.HTTPMatchRequest)
+	rest.Uri, rest.IgnoreUriCase = nil, false
+	return matchKey(rest)
 }
 
 func matchesAll(m *networking.HTTPMatchRequest) bool {

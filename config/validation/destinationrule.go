@@ -60,9 +60,12 @@ func (c *checker) portPolicies(at path, policies []*networking.TrafficPolicy_Por
 		}
 		c.port(at.to("port").to("number"), p.Port.Number)
 		if seen[p.Port.Number] {
-			c.fault(at.to("port"), "Merge the two", "port %d has two policies", p.Port.Number)
+			c.warn(at.to("port"), "Merge the two", "port %d has two policies", p.Port.Number)
 		}
 		seen[p.Port.Number] = true
+		if p.OutlierDetection == nil && p.ConnectionPool == nil && p.LoadBalancer == nil && p.Tls == nil {
+			c.fault(at, "Say something, or remove it", "the policy of port %d is empty", p.Port.Number)
+		}
 		c.outlier(at.to("outlierDetection"), p.OutlierDetection)
 		c.connectionPool(at.to("connectionPool"), p.ConnectionPool)
 		c.loadBalancer(at.to("loadBalancer"), p.LoadBalancer, p.OutlierDetection)

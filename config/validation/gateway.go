@@ -11,6 +11,9 @@ import (
 
 func (c *checker) gateway(g *networking.Gateway) {
 	spec := field("spec")
+	if !isLabel(c.object.Name) && isSubdomain(c.object.Name) {
+		c.fault("metadata.name", "Remove the dots", "a Gateway's name is one DNS label, which %q isn't", c.object.Name)
+	}
 	c.selector(spec.to("selector"), g.Selector)
 	if len(g.Servers) == 0 {
 		c.fault(spec.to("servers"), "Add a server with port and hosts", "the gateway has no servers")
@@ -43,28 +46,28 @@ func (c *checker) server(at path, s *networking.Server) {
 		c.fault(at.to("port"), "Add port with number, name and protocol", "the server has no port")
 		return
 	}
-	p := c.portSpec(at.to("port"), s.Port.Number, s.Port.Name, s.Port.Protocol)
+	p := c.serverPort(at.to("port"), s)
 	if s.DefaultEndpoint != "" {
 		c.warn(at.to("defaultEndpoint"), "Remove it", "defaultEndpoint has no effect on a gateway")
 	}
 	c.serverTLS(at.to("tls"), s, p)
 }
 
-// portSpec checks number, name and protocol, and returns the protocol.
-func (c *checker) portSpec(at path, number uint32, name, proto string) protocol.Protocol {
-	c.port(at.to("number"), number)
-	if name == "" {
-		c.fault(at.to("name"), "Name the port, as in http or tcp-db", "the port has no name")
-	} else if !isLabel(name) {
-		c.fault(at.to("name"), "Lower-case letters, digits and '-'", "%q is no port name", name)
+// serverPort checks number, name and protocol, and returns the protocol.
+func (c *checker) serverPort(at path, s *networking.Server) protocol.Protocol {
+	if !strings.HasPrefix(s.Bind, "unix://") || s.Port.Number != 0 {
+		c.port(at.to("number"), s.Port.Number)
 	}
-	p := protocol.Parse(proto)
+	if s.Port.Name == "" {
+		c.fault(at.to("name"), "Name the port, as in http or tcp-db", "the port has no name")
+	}
+	p := protocol.Parse(s.Port.Protocol)
 	if p == protocol.Unsupported {
 		hint := "One of HTTP, HTTPS, HTTP2, GRPC, GRPC-Web, TCP, TLS, MONGO, REDIS, MYSQL"
-		if proto == "" {
+		if s.Port.Protocol == "" {
 			c.fault(at.to("protocol"), hint, "the port has no protocol")
 		} else {
-			c.fault(at.to("protocol"), hint, "%q is no protocol", proto)
+			c.fault(at.to("protocol"), hint, "%q is no protocol", s.Port.Protocol)
 		}
 	}
 	return p
@@ -84,6 +87,11 @@ func (c *checker) serverTLS(at path, s *networking.Server, p protocol.Protocol) 
 		if p.IsTLS() {
 			c.fault(at, "Add tls with a mode and certificates", "a server of protocol %s needs tls", p)
 		}
+		return
+	}
+	plain := t.Mode == networking.ServerTLSSettings_PASSTHROUGH && t.ServerCertificate == "" && t.PrivateKey == "" && t.CaCertificates == ""
+	if p.IsHTTP() && plain && !t.HttpsRedirect {
+		c.warn(at, "Use protocol HTTPS, or remove tls", "tls has no meaning for a server of protocol %s", p)
 		return
 	}
 	if !p.IsTLS() && !t.HttpsRedirect && p != protocol.Unsupported {
@@ -107,7 +115,7 @@ func (c *checker) serverCertificates(at path, t *networking.ServerTLSSettings) {
 	switch t.Mode {
 	case networking.ServerTLSSettings_PASSTHROUGH, networking.ServerTLSSettings_AUTO_PASSTHROUGH:
 		if own || named || t.CaCertificates != "" {
-			c.fault(at, "Remove the certificates, or use mode SIMPLE", "mode %s passes TLS on unread and can't use certificates", t.Mode)
+			c.warn(at, "Remove the certificates, or use mode SIMPLE", "mode %s passes TLS on unread, so the certificates aren't used", t.Mode)
 		}
 		return
 	case networking.ServerTLSSettings_ISTIO_MUTUAL:

@@ -118,7 +118,7 @@ func (c *checker) stringMatch(at path, m *networking.StringMatch, wantsValue boo
 	switch t := m.GetMatchType().(type) {
 	case *networking.StringMatch_Exact:
 		if t.Exact == "" && wantsValue {
-			c.fault(at.to("exact"), "Give a value, or remove it", "an empty value matches nothing")
+			c.warn(at.to("exact"), "Give a value, or remove it", "an empty value matches nothing")
 		}
 	case *networking.StringMatch_Prefix:
 		if t.Prefix == "" {
@@ -131,7 +131,7 @@ func (c *checker) stringMatch(at path, m *networking.StringMatch, wantsValue boo
 		c.regex(at.to("regex"), t.Regex)
 	case nil:
 		if m != nil && wantsValue {
-			c.fault(at, "Write exact, prefix or regex under it", "nothing is said about the value")
+			c.warn(at, "Write exact, prefix or regex under it", "nothing is said about the value, so every one matches")
 		}
 	}
 }
@@ -194,7 +194,11 @@ func (c *checker) redirect(at path, r *networking.HTTPRedirect) {
 	switch r.RedirectCode {
 	case 0, 301, 302, 303, 307, 308:
 	default:
-		c.fault(at.to("redirectCode"), "Use 301, 302, 303, 307 or 308", "%d is no code of a redirect", r.RedirectCode)
+		if r.RedirectCode < 300 || r.RedirectCode > 399 {
+			c.fault(at.to("redirectCode"), "Use 301, 302, 303, 307 or 308", "%d is no code of a redirect", r.RedirectCode)
+		} else {
+			c.warn(at.to("redirectCode"), "Use 301, 302, 303, 307 or 308", "proxies don't redirect with code %d; 301 is used", r.RedirectCode)
+		}
 	}
 	if r.Scheme != "" && r.Scheme != "http" && r.Scheme != "https" {
 		c.fault(at.to("scheme"), "Write http or https", "the scheme %q can't be redirected to", r.Scheme)
@@ -219,6 +223,9 @@ func (c *checker) rewrite(at path, r *networking.HTTPRewrite) {
 			c.fault(at.to("uriRegexRewrite").to("match"), "Give an expression", "the regular expression is empty")
 		}
 		c.regex(at.to("uriRegexRewrite").to("match"), x.Match)
+		if x.Rewrite == "" {
+			c.fault(at.to("uriRegexRewrite").to("rewrite"), "Give a replacement", "nothing is said about what to write instead")
+		}
 	}
 }
 
@@ -268,7 +275,7 @@ func (c *checker) httpFault(at path, f *networking.HTTPFaultInjection) {
 		case *networking.HTTPFaultInjection_Delay_FixedDelay:
 			c.duration(at.to("fixedDelay"), t.FixedDelay)
 		case nil:
-			c.fault(at, "Add fixedDelay", "the delay has no length")
+			c.warn(at, "Add fixedDelay", "the delay has no length, so nothing is delayed")
 		default:
 			c.fault(at, "Use fixedDelay", "only fixed delays are supported")
 		}
@@ -294,7 +301,7 @@ func (c *checker) abortStatus(at path, a *networking.HTTPFaultInjection_Abort) {
 			c.fault(at.to("grpcStatus"), "Write a name such as UNAVAILABLE", "%q is no gRPC status", t.GrpcStatus)
 		}
 	case nil:
-		c.fault(at, "Add httpStatus or grpcStatus", "the abort has no status")
+		c.warn(at, "Add httpStatus or grpcStatus", "the abort has no status, so nothing is aborted")
 	default:
 		c.fault(at, "Use httpStatus or grpcStatus", "this sort of abort isn't supported")
 	}

@@ -123,7 +123,7 @@ func (c *checker) authorizationPolicy(p *security.AuthorizationPolicy) {
 		c.fault("spec.rules", "Add rules; [{}] matches every request", "action CUSTOM without rules never asks its provider")
 	}
 	if p.Action == security.AuthorizationPolicy_DENY && len(p.Rules) == 0 {
-		c.warn("spec.rules", "Add rules; [{}] matches every request", "action DENY without rules denies nothing")
+		c.fault("spec.rules", "Add rules; [{}] matches every request", "action DENY without rules denies nothing")
 	}
 	for i, r := range p.Rules {
 		at := path("spec.rules").at(i)

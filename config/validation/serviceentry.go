@@ -30,6 +30,7 @@ func (c *checker) serviceEntry(se *networking.ServiceEntry) {
 	}
 	c.serviceEntryPorts(spec.to("ports"), se)
 	c.resolution(spec, se)
+	c.toldApart(spec, se)
 	for i, e := range se.Endpoints {
 		c.serviceEndpoint(spec.to("endpoints").at(i), se, e)
 	}
@@ -39,7 +40,6 @@ func (c *checker) serviceEntryHosts(at path, se *networking.ServiceEntry) {
 	if len(se.Hosts) == 0 {
 		c.fault(at, "Add hosts", "the ServiceEntry has no hosts")
 	}
-	unique(c, at, "host", se.Hosts, strings.ToLower)
 	for i, h := range se.Hosts {
 		switch {
 		case h == "*":
@@ -55,7 +55,7 @@ func (c *checker) serviceEntryHosts(at path, se *networking.ServiceEntry) {
 
 func (c *checker) serviceEntryPorts(at path, se *networking.ServiceEntry) {
 	if len(se.Ports) == 0 {
-		c.fault(at, "Add ports", "the ServiceEntry has no ports")
+		c.warn(at, "Add ports", "without ports, the ServiceEntry has no effect")
 	}
 	unique(c, at, "port name", se.Ports, (*networking.ServicePort).GetName)
 	seen := map[uint32]int{}
@@ -93,7 +93,7 @@ func (c *checker) resolution(spec path, se *networking.ServiceEntry) {
 		}
 	case networking.ServiceEntry_STATIC:
 		if len(se.Endpoints) == 0 && se.WorkloadSelector == nil {
-			c.fault(spec, "Add endpoints or workloadSelector", "resolution STATIC needs endpoints")
+			c.warn(spec, "Add endpoints or workloadSelector", "resolution STATIC without endpoints: requests to the hosts find nobody")
 		}
 		for i, e := range se.Endpoints {
 			if e.Address != "" && !isIP(e.Address) && !strings.HasPrefix(e.Address, "unix://") {
@@ -118,6 +118,24 @@ func (c *checker) resolution(spec path, se *networking.ServiceEntry) {
 		}
 		if len(se.Endpoints) > 0 || se.WorkloadSelector != nil {
 			c.fault(spec, "Remove endpoints and workloadSelector", "resolution DYNAMIC_DNS finds endpoints itself")
+		}
+	}
+}
+
+// toldApart: requests to several hosts of one ServiceEntry can only be told
+// apart by what HTTP and TLS say; plain TCP says nothing.
+func (c *checker) toldApart(spec path, se *networking.ServiceEntry) {
+	if se.WorkloadSelector != nil && se.Resolution != networking.ServiceEntry_STATIC {
+		c.warn(spec.to("workloadSelector"), "Set resolution: STATIC", "workloadSelector has no effect with resolution %s", se.Resolution)
+	}
+	if se.Resolution == networking.ServiceEntry_NONE || len(se.Hosts) < 2 {
+		return
+	}
+	for i, p := range se.Ports {
+		if proto := protocol.Parse(p.Protocol); !proto.IsHTTP() && !proto.IsTLS() {
+			c.fault(spec.to("ports").at(i), "Make a ServiceEntry per host, or use HTTP or TLS",
+				"requests to several hosts can't be told apart on port %d, which isn't HTTP or TLS", p.Number)
+			return
 		}
 	}
 }
