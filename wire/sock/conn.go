@@ -12,8 +12,10 @@ type Conn struct {
 	nc net.Conn
 	t  transport
 
-	// layer encrypts; nil on plain connections.
-	layer Layer
+	// layer encrypts; nil on plain connections. closing is the same for Close, which may come from another goroutine
+	// than the one that is making the handshake.
+	layer   Layer
+	closing atomic.Pointer[Layer]
 	// cipher holds ciphertext between a read and its decryption.
 	cipher *cipherBuf
 	// sealMu makes the order of sealing the order of writing: the reader, too, may have to write (a key update).

@@ -433,6 +433,21 @@ func TestAbortEndsReaderAndWriterForGood(t *testing.T) {
 	})
 }
 
+func TestAbortEndsServe(t *testing.T) {
+	forKinds(t, func(t *testing.T, c *Conn, peer net.Conn) {
+		s := &lines{onWake: func(error) Next { return Wait }} // a session that would go on
+		done := serve(c, s)
+		say(t, peer, "a\n", "a\n")
+		c.Abort()
+		if err := <-done; reasonOf(err) != ReasonInterrupted {
+			t.Errorf("Serve gives %v", err)
+		}
+		if len(s.wakes) != 0 {
+			t.Errorf("the session was woken by %v", s.wakes)
+		}
+	})
+}
+
 func TestCloseEndsWaits(t *testing.T) {
 	forKinds(t, func(t *testing.T, c *Conn, peer net.Conn) {
 		s := &lines{}

@@ -30,6 +30,7 @@ type Layer interface {
 // count. The connection must not be in use.
 func (c *Conn) SetLayer(l Layer) {
 	c.layer = l
+	c.closing.Store(&l)
 	c.rx.Store(0)
 	c.tx.Store(0)
 }
@@ -144,11 +145,12 @@ const goodbyeTime = 10 * time.Millisecond
 
 // sayGoodbye sends the layer's goodbye if nobody else is writing.
 func (c *Conn) sayGoodbye() {
-	if c.layer == nil || !c.sealMu.TryLock() {
+	layer := c.closing.Load()
+	if layer == nil || !c.sealMu.TryLock() {
 		return
 	}
 	defer c.sealMu.Unlock()
-	if bye := c.layer.Goodbye(nil); len(bye) > 0 {
+	if bye := (*layer).Goodbye(nil); len(bye) > 0 {
 		_ = c.nc.SetWriteDeadline(time.Now().Add(goodbyeTime))
 		_, _ = c.nc.Write(bye) // the connection is being closed: nobody is left to tell
 	}

@@ -14,14 +14,11 @@ func (t *netTransport) read(p []byte) (int, error) {
 
 func (t *netTransport) write(a, b []byte) error {
 	t.c.startWriteTimer()
-	if _, err := t.c.nc.Write(a); err != nil {
-		return err
+	_, err := t.c.nc.Write(a)
+	if err == nil && len(b) > 0 {
+		_, err = t.c.nc.Write(b)
 	}
-	if len(b) == 0 {
-		return nil
-	}
-	_, err := t.c.nc.Write(b)
-	return err
+	return t.c.writeLapsed(err)
 }
 
 func (t *netTransport) writeRead(w, r []byte) (int, bool, error) {

@@ -175,7 +175,7 @@ func (t *rawTransport) write(a, b []byte) error {
 	}
 	t.wa, t.wb = nil, nil
 	t.iov = [2]syscall.Iovec{}
-	return err
+	return t.c.writeLapsed(err)
 }
 
 // onWrite writes until everything is written or the socket is full. The deadline is set only when it is full, and

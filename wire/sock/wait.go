@@ -2,6 +2,7 @@ package sock
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync/atomic"
 	"time"
@@ -123,6 +124,24 @@ func (c *Conn) startWriteTimer() {
 	}
 }
 
+// These are not ErrTimeout and ErrInterrupted themselves, because a session isn't to be woken for them: part of what
+// was to be written may have been, and what is aborted stays so.
+var (
+	errWriteTimeout = fmt.Errorf("write: %w", ErrTimeout)
+	errAborted      = fmt.Errorf("aborted: %w", ErrInterrupted)
+)
+
+// writeLapsed decides what an error of a write means.
+func (c *Conn) writeLapsed(err error) error {
+	switch {
+	case !errors.Is(err, os.ErrDeadlineExceeded):
+		return err
+	case c.waiting.aborted.Load():
+		return errAborted
+	}
+	return errWriteTimeout
+}
+
 // lapsed decides what an error of a wait means. It returns nil if the timer only fired early and the wait is to go
 // on; the timer is armed again then.
 func (c *Conn) lapsed(err error) error {
@@ -131,7 +150,7 @@ func (c *Conn) lapsed(err error) error {
 	}
 	w := &c.waiting
 	if w.aborted.Load() {
-		return ErrInterrupted
+		return errAborted
 	}
 	if w.interrupted.Swap(false) {
 		c.setTimer(w.deadline)
