@@ -19,18 +19,6 @@ type answers struct {
 	inbounds    memo[string, *inbound]
 }
 
-func (a *answers) sweep(generation uint64) {
-	a.clusters.sweep(generation)
-	a.assignments.sweep(generation)
-	a.facts.sweep(generation)
-	a.modes.sweep(generation)
-	a.vhosts.sweep(generation)
-	a.routed.sweep(generation)
-	a.routes.sweep(generation)
-	a.listeners.sweep(generation)
-	a.inbounds.sweep(generation)
-}
-
 func (a *answers) len() int {
 	return a.clusters.len() + a.assignments.len() + a.vhosts.len() + a.routed.len() + a.routes.len() +
 		a.listeners.len() + a.inbounds.len()

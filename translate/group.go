@@ -21,6 +21,7 @@ type group struct {
 	// rules and plain remember what was found for services, as long as no destination rule changes.
 	rules map[*model.Service]*model.DestinationRule
 	plain map[plainKey]*vhost
+	scope *world.Scope
 }
 
 // work says which types must be made anew.
@@ -28,6 +29,8 @@ type work struct {
 	clusters, endpoints, listeners, routes, names bool
 	// rules says that destination rules must be looked up again.
 	rules bool
+	// definitions says that services changed, which matters only if they are in scope.
+	definitions bool
 	// services are those whose endpoints changed, where nothing else did.
 	services []model.ServiceKey
 }
@@ -52,13 +55,23 @@ func (g *group) at(t *Translator, gen *generation) outbound {
 	}
 	if w.rules || g.rules == nil || len(g.rules) > 2*gen.snap.ServiceCount() {
 		// The last condition: services that are gone must not stay here for ever.
-		g.rules = map[*model.Service]*model.DestinationRule{}
-		g.plain = map[plainKey]*vhost{}
+		g.forget()
 	}
 	s := newScope(t, gen, g)
+	if w.definitions && s.world != g.scope {
+		w = everything()
+		g.forget()
+		s = newScope(t, gen, g)
+	}
+	g.scope = s.world
 	g.update(s, w)
 	g.version = version
 	return g.sets
+}
+
+func (g *group) forget() {
+	g.rules = map[*model.Service]*model.DestinationRule{}
+	g.plain = map[plainKey]*vhost{}
 }
 
 // plan says what a change makes necessary.
@@ -68,12 +81,10 @@ func (g *group) plan(gen *generation, c *world.Change) work {
 		return everything()
 	}
 	for key, effect := range c.Services {
-		if effect&world.DefinitionChanged != 0 {
-			return everything()
-		}
 		svc := gen.snap.Service(key)
-		if svc == nil {
-			return everything()
+		if effect&world.DefinitionChanged != 0 || svc == nil {
+			w.definitions = true
+			continue
 		}
 		w.services = append(w.services, key)
 		if effect&world.IdentitiesChanged != 0 || svc.Resolution == model.DNS || svc.Resolution == model.DNSRoundRobin {

@@ -237,3 +237,22 @@ func TestStableOrder(t *testing.T) {
 		compareStates(t, file, stateOf(t, s), stateOf(t, s))
 	}
 }
+
+// TestForgets wants what is remembered to stay in proportion to the mesh, however often it changes.
+func TestForgets(t *testing.T) {
+	f := newFollow(newWorld(t, small))
+	p := sidecarProxy("web", "default", "10.0.0.1")
+	for i := range 4000 {
+		apply(t, f.w, fmt.Sprintf(`
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: reviews-2}
+spec: {address: 10.1.%d.%d, labels: {app: reviews}, serviceAccount: reviews}
+`, i/250, i%250+1))
+		f.catchUp()
+		f.tr.State(p)
+	}
+	if size := f.tr.Size(); size.Resources > 2500 || size.Views > 2 || size.Groups > 2 {
+		t.Errorf("after 4000 changes: %+v", size)
+	}
+}

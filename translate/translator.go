@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"cmp"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,11 +22,14 @@ type Translator struct {
 	answers answers
 }
 
-// historyLength is how many changes are kept so that a group that was not built for a while can catch up.
-const historyLength = 64
-
-// sweepEvery is how many generations pass between two sweeps.
-const sweepEvery = 4
+const (
+	// historyLength is how many changes are kept so that a group that was not built for a while can catch up.
+	historyLength = 512
+	// idleGenerations is for how many Snapshots a group or View stays without being built.
+	idleGenerations = 256
+	// sweepEvery is how many Snapshots pass between two searches for idle ones.
+	sweepEvery = 64
+)
 
 // generation is one Snapshot with what is computed once for it.
 type generation struct {
@@ -86,20 +91,19 @@ func touches(keys map[model.ConfigKey]struct{}, kind string) bool {
 	return false
 }
 
-// sweep forgets groups, views and answers that nobody asked for lately.
+// sweep forgets groups and Views that nobody asked for lately.
 func (t *Translator) sweep() {
 	seq := t.now.seq
 	for k, g := range t.groups {
-		if g.used.Load()+keepGenerations < seq {
+		if g.used.Load()+idleGenerations < seq {
 			delete(t.groups, k)
 		}
 	}
 	for k, v := range t.views {
-		if v.used.Load()+keepGenerations < seq {
+		if v.used.Load()+idleGenerations < seq {
 			delete(t.views, k)
 		}
 	}
-	t.answers.sweep(seq)
 }
 
 // since returns what changed after the version up to the generation's Snapshot, or false if that is no longer known.
@@ -107,7 +111,8 @@ func (t *Translator) since(version uint64, gen *generation) (world.Change, bool)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := world.Change{From: version, To: version}
-	for _, c := range t.history {
+	first, _ := slices.BinarySearchFunc(t.history, version, func(c world.Change, v uint64) int { return cmp.Compare(c.From, v) })
+	for _, c := range t.history[first:] {
 		if c.From == out.To && c.To <= gen.snap.Version() {
 			out = out.Then(c)
 		}

@@ -58,7 +58,8 @@ func (b *builder) hash(in *networking.LoadBalancerSettings_ConsistentHashLB) {
 	}
 	size := in.GetRingHash().GetMinimumRingSize()
 	if in.GetRingHash() == nil {
-		size = in.GetMinimumRingSize() //nolint:staticcheck // the old field is still in use
+		//lint:ignore SA1019 users still write it
+		size = in.GetMinimumRingSize()
 	}
 	if size == 0 {
 		size = defaultRingSize
@@ -73,10 +74,10 @@ func (b *builder) hash(in *networking.LoadBalancerSettings_ConsistentHashLB) {
 func slowStart(in *networking.LoadBalancerSettings) *clusterv3.Cluster_SlowStartConfig {
 	w := in.GetWarmup()
 	if w == nil {
-		if in.GetWarmupDurationSecs() == nil { //nolint:staticcheck // the old field is still in use
+		if in.GetWarmupDurationSecs() == nil {
 			return nil
 		}
-		return &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: in.GetWarmupDurationSecs()} //nolint:staticcheck // as above
+		return &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: in.GetWarmupDurationSecs()}
 	}
 	out := &clusterv3.Cluster_SlowStartConfig{SlowStartWindow: w.GetDuration()}
 	if w.GetAggression() != nil {

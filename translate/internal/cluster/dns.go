@@ -23,7 +23,9 @@ func (b *builder) dns(t clusterv3.Cluster_DiscoveryType) bool {
 	if b.in.IPv6 {
 		b.out.DnsLookupFamily = clusterv3.Cluster_V6_ONLY
 	}
+	//lint:ignore SA1019 the form of Istio, which all Envoys read
 	b.out.DnsRefreshRate = b.in.Mesh.Config.GetDnsRefreshRate()
+	//lint:ignore SA1019 the form of Istio, which all Envoys read
 	b.out.RespectDnsTtl = true
 	return true
 }

@@ -119,6 +119,7 @@ func (c compiler) metadataCondition(key string, perm permClause) (*clause[*rbacv
 		if inner, ok := strings.CutPrefix(v, "["); ok {
 			value = inList(pb.Glob("", strings.TrimSuffix(inner, "]")))
 		}
+		//lint:ignore SA1019 the form of Istio, which all Envoys read
 		return &rbacv3.Permission{Rule: &rbacv3.Permission_Metadata{Metadata: metadata(name, []string{path}, value)}}, nil
 	})
 }
@@ -238,6 +239,7 @@ func requestPrincipal(v string) (*rbacv3.Principal, error) {
 func claimIs(name string, m *matcherv3.StringMatcher) *rbacv3.Principal {
 	value := &matcherv3.ValueMatcher{MatchPattern: &matcherv3.ValueMatcher_StringMatch{StringMatch: m}}
 	return &rbacv3.Principal{Identifier: &rbacv3.Principal_Metadata{
+		//lint:ignore SA1019 the form of Istio, which all Envoys read
 		Metadata: metadata(jwtFilter, []string{"payload", name}, value),
 	}}
 }
@@ -253,6 +255,7 @@ func claim(path ...string) func(string) (*rbacv3.Principal, error) {
 			},
 		}}}
 		return &rbacv3.Principal{Identifier: &rbacv3.Principal_Metadata{
+			//lint:ignore SA1019 the form of Istio, which all Envoys read
 			Metadata: metadata(jwtFilter, append([]string{"payload"}, path...), value),
 		}}, nil
 	}

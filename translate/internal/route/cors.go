@@ -30,7 +30,8 @@ func cors(in *networking.CorsPolicy) *corsv3.CorsPolicy {
 		}
 	}
 	if in.GetAllowOrigins() == nil {
-		out.AllowOriginStringMatch = pb.Exacts(in.GetAllowOrigin()) //nolint:staticcheck // the old field is still in use
+		//lint:ignore SA1019 users still write it
+		out.AllowOriginStringMatch = pb.Exacts(in.GetAllowOrigin())
 	}
 	if in.GetMaxAge() != nil {
 		out.MaxAge = strconv.FormatInt(in.GetMaxAge().GetSeconds(), 10)

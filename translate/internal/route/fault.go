@@ -21,7 +21,8 @@ func fault(in *networking.HTTPFaultInjection) *httpfault.HTTPFault {
 	if d := in.GetDelay(); d.GetFixedDelay() != nil {
 		out.Delay = &commonfault.FaultDelay{
 			FaultDelaySecifier: &commonfault.FaultDelay_FixedDelay{FixedDelay: d.GetFixedDelay()},
-			Percentage:         percentage(d.GetPercentage(), d.GetPercent()),
+			//lint:ignore SA1019 users still write it
+			Percentage: percentage(d.GetPercentage(), d.GetPercent()),
 		}
 	}
 	switch e := in.GetAbort().GetErrorType().(type) {

@@ -25,7 +25,9 @@ func mirrors(rule *networking.HTTPRoute, ctx Context) []*routev3.RouteAction_Req
 	switch {
 	case rule.GetMirrorPercentage() != nil:
 		add(rule.GetMirror(), pb.MillionthPercent(rule.GetMirrorPercentage().GetValue()))
+	//lint:ignore SA1019 users still write it
 	case rule.GetMirrorPercent() != nil:
+		//lint:ignore SA1019 users still write it
 		add(rule.GetMirror(), pb.WholePercent(rule.GetMirrorPercent().GetValue()))
 	default:
 		add(rule.GetMirror(), pb.WholePercent(100))

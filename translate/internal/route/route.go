@@ -240,6 +240,7 @@ func Timeout(action *routev3.RouteAction, d *durationpb.Duration) {
 	}
 	action.Timeout = d
 	// grpc-timeout is honoured up to the same limit. The field that replaces this one starts its clock differently.
+	//lint:ignore SA1019 what replaces it starts its clock differently
 	action.MaxGrpcTimeout = d
 }
 
