@@ -86,3 +86,28 @@ func FuzzAnalyze(f *testing.F) {
 		analysis.Analyze(good)
 	})
 }
+
+// BenchmarkAnalyze is a mesh of 1000 services, each with a route, a rule and
+// two workloads.
+func BenchmarkAnalyze(b *testing.B) {
+	var text strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&text, `---
+{apiVersion: v1, kind: Service, metadata: {name: s%[1]d}, spec: {ports: [{name: http, port: 80}], selector: {app: s%[1]d}}}
+---
+{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: s%[1]d}, spec: {hosts: [s%[1]d], http: [{route: [{destination: {host: s%[1]d, subset: v1}}]}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: s%[1]d}, spec: {host: s%[1]d, subsets: [{name: v1, labels: {version: v1}}]}}
+---
+{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: s%[1]d}, spec: {address: 10.0.0.1, labels: {app: s%[1]d, version: v1}}}
+---
+{apiVersion: networking.istio.io/v1, kind: Sidecar, metadata: {name: s%[1]d}, spec: {workloadSelector: {labels: {app: s%[1]d}}, egress: [{hosts: ["./*"]}]}}
+`, i)
+	}
+	objects := config.Decode([]byte(text.String()), config.DecodeOptions{File: "b"}).Objects()
+	for b.Loop() {
+		if ps := analysis.Analyze(objects); len(ps) > 0 {
+			b.Fatal(ps[0])
+		}
+	}
+}

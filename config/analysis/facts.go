@@ -18,9 +18,43 @@ type facts struct {
 	kinds    map[config.Kind][]*config.Object
 	byKey    map[config.Key]*config.Object
 	exact    map[host.Name][]service
-	wild     []service // those whose host is a wildcard
+	wild     []service                      // those whose host is a wildcard
+	rules    map[host.Name][]*config.Object // DestinationRules by exact host
+	wildRule []*config.Object               // DestinationRules whose host is a wildcard
+	// labelled are the workloads of a namespace that have a label.
+	labelled map[label][]workload
 	mesh     *meshconfig.MeshConfig
 	problems config.Problems
+}
+
+// workload is a WorkloadEntry with the labels it is chosen by.
+type workload struct {
+	object *config.Object
+	labels map[string]string
+}
+
+// label is a label's name and value in a namespace; anyNamespace stands for all.
+type label struct{ namespace, name, value string }
+
+const anyNamespace = "*"
+
+// chosen are the workloads of a namespace that a selector, which isn't empty,
+// asks for. It starts from the rarest of the labels.
+func (f *facts) chosen(namespace string, selector map[string]string) []workload {
+	var rarest []workload
+	first := true
+	for name, value := range selector {
+		if list := f.labelled[label{namespace, name, value}]; first || len(list) < len(rarest) {
+			rarest, first = list, false
+		}
+	}
+	var found []workload
+	for _, w := range rarest {
+		if matches(selector, w.labels) {
+			found = append(found, w)
+		}
+	}
+	return found
 }
 
 // service is one host that requests can be sent to: a Service, or one host of a
@@ -35,7 +69,7 @@ type service struct {
 func gather(objects []*config.Object) *facts {
 	f := &facts{
 		kinds: map[config.Kind][]*config.Object{}, byKey: map[config.Key]*config.Object{},
-		exact: map[host.Name][]service{}, mesh: mesh.Default(),
+		exact: map[host.Name][]service{}, rules: map[host.Name][]*config.Object{}, labelled: map[label][]workload{}, mesh: mesh.Default(),
 	}
 	objects = slices.SortedFunc(slices.Values(objects), func(a, b *config.Object) int { return a.Compare(b.Key) })
 	for _, o := range objects {
@@ -57,7 +91,36 @@ func gather(objects []*config.Object) *facts {
 			f.addService(service{o, host.Name(strings.ToLower(h)), len(se.Ports), se.ExportTo})
 		}
 	}
+	for _, o := range f.kinds[config.WorkloadEntry] {
+		w := workload{o, labelsOf(o)}
+		for name, value := range w.labels {
+			for _, ns := range []string{o.Namespace, anyNamespace} {
+				at := label{ns, name, value}
+				f.labelled[at] = append(f.labelled[at], w)
+			}
+		}
+	}
+	for _, o := range f.kinds[config.DestinationRule] {
+		h := host.Resolve(strings.ToLower(config.As[*networking.DestinationRule](o).Host), o.Namespace, "")
+		if h.IsWildcard() {
+			f.wildRule = append(f.wildRule, o)
+		} else {
+			f.rules[h] = append(f.rules[h], o)
+		}
+	}
 	return f
+}
+
+// rulesFor are the DestinationRules whose host covers name and that viewer sees.
+func (f *facts) rulesFor(name host.Name, viewer string) []*networking.DestinationRule {
+	var found []*networking.DestinationRule
+	for _, o := range append(f.rules[name][:len(f.rules[name]):len(f.rules[name])], f.wildRule...) {
+		dr := config.As[*networking.DestinationRule](o)
+		if visible(dr.ExportTo, o.Namespace, viewer) && name.SubsetOf(host.Resolve(strings.ToLower(dr.Host), o.Namespace, "")) {
+			found = append(found, dr)
+		}
+	}
+	return found
 }
 
 func annotationList(o *config.Object, name string) []string {

@@ -22,41 +22,50 @@ type chooser struct {
 }
 
 // rivals complains about choosers of one kind that choose the same workloads:
-// several without a selector in a namespace, and several that share a workload
-// or have the same selector.
+// several without a selector in a namespace, several with the same selector,
+// and several that share a workload.
 func (f *facts) rivals(all []chooser, conflicting, multiple code) {
-	for _, c := range all {
-		var same []string
-		for _, d := range all {
-			if d.object == c.object || d.object.Namespace != c.object.Namespace {
-				continue
-			}
-			if len(c.selector) == 0 && len(d.selector) == 0 || len(c.selector) > 0 && len(d.selector) > 0 && f.share(c, d) {
-				same = append(same, d.object.Name)
+	groups := map[string][]int{}
+	for i, c := range all {
+		key := fmt.Sprintf("%s %v", c.object.Namespace, c.selector) // fmt sorts maps
+		groups[key] = append(groups[key], i)
+	}
+	for i, c := range all {
+		for _, w := range f.chosen(c.object.Namespace, c.selector) {
+			key := "workload " + w.object.Key.String()
+			groups[key] = append(groups[key], i)
+		}
+	}
+	same := make([]map[string]bool, len(all))
+	for _, group := range groups {
+		for _, i := range group {
+			for _, j := range group[:min(len(group), maxRivals)] {
+				if i == j {
+					continue
+				}
+				if same[i] == nil {
+					same[i] = map[string]bool{}
+				}
+				same[i][all[j].object.Name] = true
 			}
 		}
+	}
+	for i, c := range all {
+		names := strings.Join(slices.Sorted(maps.Keys(same[i])), ", ")
 		switch {
-		case len(same) == 0:
+		case len(same[i]) == 0:
 		case len(c.selector) == 0:
 			f.report(multiple, c.object, "", "Keep one, or give the others a selector",
-				"namespace %q has more %s objects without a selector (%s), and which one applies isn't defined", c.object.Namespace, c.object.Kind, strings.Join(same, ", "))
+				"namespace %q has more %s objects without a selector (%s), and which one applies isn't defined", c.object.Namespace, c.object.Kind, names)
 		default:
 			f.report(conflicting, c.object, c.path, "Make the selectors exclude each other",
-				"the same workloads are chosen by other %s objects (%s), and which one applies isn't defined", c.object.Kind, strings.Join(same, ", "))
+				"the same workloads are chosen by other %s objects (%s), and which one applies isn't defined", c.object.Kind, names)
 		}
 	}
 }
 
-// share says whether two selectors are equal or some known workload has both.
-func (f *facts) share(a, b chooser) bool {
-	if maps.Equal(a.selector, b.selector) {
-		return true
-	}
-	return slices.ContainsFunc(f.kinds[config.WorkloadEntry], func(o *config.Object) bool {
-		labels := labelsOf(o)
-		return o.Namespace == a.object.Namespace && matches(a.selector, labels) && matches(b.selector, labels)
-	})
-}
+// maxRivals bounds how many others a complaint names.
+const maxRivals = 10
 
 func sidecars(f *facts) {
 	var all []chooser
@@ -81,8 +90,7 @@ func telemetries(f *facts) {
 // selectors looks for policies that choose no workload. When no workload at all
 // is known there is nothing to compare with.
 func selectors(f *facts) {
-	workloads := f.kinds[config.WorkloadEntry]
-	if len(workloads) == 0 {
+	if len(f.kinds[config.WorkloadEntry]) == 0 {
 		return
 	}
 	for _, kind := range []config.Kind{config.AuthorizationPolicy, config.PeerAuthentication, config.RequestAuthentication, config.Telemetry} {
@@ -98,11 +106,11 @@ func selectors(f *facts) {
 			case *telemetry.Telemetry:
 				selector = s.GetSelector().GetMatchLabels()
 			}
-			everywhere := o.Namespace == f.mesh.GetRootNamespace()
-			chosen := slices.ContainsFunc(workloads, func(w *config.Object) bool {
-				return (everywhere || w.Namespace == o.Namespace) && matches(selector, labelsOf(w))
-			})
-			if len(selector) > 0 && !chosen {
+			namespace := o.Namespace
+			if namespace == f.mesh.GetRootNamespace() {
+				namespace = anyNamespace
+			}
+			if len(selector) > 0 && len(f.chosen(namespace, selector)) == 0 {
 				f.report(noMatchingWorkloads, o, "spec.selector", "Start such a workload, or mend the labels", "no workload has the labels of the selector")
 			}
 		}

@@ -122,10 +122,8 @@ func (f *facts) workloads(s service) []map[string]string {
 	if len(selector) == 0 {
 		return found
 	}
-	for _, o := range f.kinds[config.WorkloadEntry] {
-		if o.Namespace == s.object.Namespace && matches(selector, labelsOf(o)) {
-			found = append(found, labelsOf(o))
-		}
+	for _, w := range f.chosen(s.object.Namespace, selector) {
+		found = append(found, w.labels)
 	}
 	return found
 }

@@ -86,11 +86,7 @@ func (f *facts) destination(o *config.Object, d destination) {
 func (f *facts) subset(o *config.Object, d destination) {
 	want := host.Resolve(strings.ToLower(d.Host), o.Namespace, "")
 	var subsets []string
-	for _, r := range f.kinds[config.DestinationRule] {
-		dr := config.As[*networking.DestinationRule](r)
-		if !want.SubsetOf(host.Resolve(strings.ToLower(dr.Host), r.Namespace, "")) || !visible(dr.ExportTo, r.Namespace, o.Namespace) {
-			continue
-		}
+	for _, dr := range f.rulesFor(want, o.Namespace) {
 		for _, s := range dr.Subsets {
 			if s.Name == d.Subset {
 				return

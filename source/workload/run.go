@@ -1,0 +1,83 @@
+package workload
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/source"
+)
+
+// Run implements source.Source.
+func (r *Registry) Run(ctx context.Context, sink source.Sink) error {
+	sent := map[config.Key]*config.Object{}
+	for initial := true; ; initial = false {
+		objects, revision, next := r.present()
+		changes := difference(sent, objects)
+		if len(changes) > 0 || initial {
+			sink.Apply(source.Batch{Initial: initial, Revision: revision, Changes: changes})
+		}
+		sent = objects
+		if !r.sleep(ctx, next) {
+			return nil
+		}
+	}
+}
+
+// sleep waits for a change or until the next workload's grace is over.
+func (r *Registry) sleep(ctx context.Context, next time.Time) bool {
+	var over <-chan time.Time
+	if !next.IsZero() {
+		t := time.NewTimer(next.Sub(r.o.Now()))
+		defer t.Stop()
+		over = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-r.wake:
+	case <-over:
+	}
+	return true
+}
+
+// present drops those whose grace is over and returns the objects that should
+// exist, with the time of the next drop.
+func (r *Registry) present() (objects map[config.Key]*config.Object, revision uint64, next time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now, dropped := r.o.Now(), false
+	for id, e := range r.entries {
+		switch {
+		case e.gone.IsZero():
+		case !e.gone.After(now):
+			delete(r.entries, id)
+			dropped = true
+		case next.IsZero() || e.gone.Before(next):
+			next = e.gone
+		}
+	}
+	if dropped {
+		// It is gone for everybody even if the disk is full: at the next start
+		// its process is not there.
+		_ = r.changedLocked()
+	}
+	return objectsOf(r.allLocked(), &r.seen), r.revision, next
+}
+
+func difference(old, now map[config.Key]*config.Object) []source.Change {
+	var changes []source.Change
+	for key, o := range now {
+		if !o.Equal(old[key]) {
+			changes = append(changes, source.Put(o))
+		}
+	}
+	for key := range old {
+		if now[key] == nil {
+			changes = append(changes, source.Drop(key))
+		}
+	}
+	slices.SortFunc(changes, func(a, b source.Change) int { return a.Key.Compare(b.Key) })
+	return changes
+}
