@@ -177,7 +177,7 @@ func (c *Compiler) secretNeed(s *tlsv3.SdsSecretConfig, needs *Needs) error {
 	}
 	if s.GetSdsConfig() == nil {
 		// Without a source the name is a static secret's.
-		needs.Secrets = add(needs.Secrets, Need{Name: s.GetName()})
+		needs.Secrets = add(needs.Secrets, Need{Name: s.GetName(), Static: true})
 		return nil
 	}
 	need, err := discovered(s.GetName(), s.GetSdsConfig())

@@ -98,9 +98,10 @@ func (in *interner) forget(used func(string) bool) {
 	}
 }
 
-// Parts are what a plan is built from.
+// Parts are what a plan is built from. A nil list takes that of Prev.
 type Parts struct {
 	Version      uint64
+	Prev         *Plan
 	Listeners    []*Listener
 	Clusters     []*Cluster
 	RouteConfigs []*RouteConfig
@@ -110,18 +111,36 @@ type Parts struct {
 // New builds a plan. names must be the one that the parts' Refs come from. When two parts of a kind have one name
 // the later one counts.
 func New(names *Names, parts Parts) *Plan {
-	p := &Plan{Version: parts.Version, listeners: make(map[string]*Listener, len(parts.Listeners))}
-	for _, l := range parts.Listeners {
+	p := &Plan{}
+	if parts.Prev != nil {
+		*p = *parts.Prev
+	}
+	p.Version = parts.Version
+	if parts.Listeners != nil || parts.Prev == nil {
+		p.setListeners(parts.Listeners)
+	}
+	if parts.Clusters != nil || parts.Prev == nil {
+		p.clusters = newTable(&names.clusters, parts.Clusters, func(c *Cluster) string { return c.Name })
+	}
+	if parts.RouteConfigs != nil || parts.Prev == nil {
+		p.routeConfigs = newTable(&names.routeConfigs, parts.RouteConfigs, func(c *RouteConfig) string { return c.Name })
+	}
+	if parts.Secrets != nil || parts.Prev == nil {
+		p.secrets = newTable(&names.secrets, parts.Secrets, func(s *Secret) string { return s.Name })
+	}
+	return p
+}
+
+func (p *Plan) setListeners(list []*Listener) {
+	p.listeners = make(map[string]*Listener, len(list))
+	for _, l := range list {
 		p.listeners[l.Name] = l
 	}
+	p.Listeners = make([]*Listener, 0, len(list))
 	for _, l := range p.listeners {
 		p.Listeners = append(p.Listeners, l)
 	}
 	slices.SortFunc(p.Listeners, func(a, b *Listener) int { return cmp.Compare(a.Name, b.Name) })
-	p.clusters = newTable(&names.clusters, parts.Clusters, func(c *Cluster) string { return c.Name })
-	p.routeConfigs = newTable(&names.routeConfigs, parts.RouteConfigs, func(c *RouteConfig) string { return c.Name })
-	p.secrets = newTable(&names.secrets, parts.Secrets, func(s *Secret) string { return s.Name })
-	return p
 }
 
 func newTable[T any](in *interner, parts []*T, name func(*T) string) table[T] {

@@ -1,0 +1,281 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"lateen.dev/lateen/proxy/compile"
+	"lateen.dev/lateen/proxy/plan"
+)
+
+// incoming is a resource as it arrives.
+type incoming struct {
+	body   *anypb.Any
+	info   string
+	static bool
+}
+
+func (s *Store) entry(kind plan.Kind, name string) *entry {
+	e := s.kinds[kind][name]
+	if e == nil {
+		e = &entry{name: name}
+		s.kinds[kind][name] = e
+	}
+	return e
+}
+
+// put compiles a resource and makes it live or warming.
+func (s *Store) put(kind plan.Kind, name string, in incoming) error {
+	if e := s.kinds[kind][name]; e != nil && e.static && !in.static {
+		return errors.New("a static resource of this name is in the bootstrap")
+	}
+	c, err := s.cfg.Compiler.Resource(kind, name, in.body)
+	if err == nil {
+		err = s.staticSecrets(c.Needs.Secrets)
+	}
+	e := s.entry(kind, name)
+	if err != nil {
+		e.failure = &Failure{Details: err.Error(), Version: in.info, Time: s.cfg.Now(), Body: in.body}
+		// What can't be used has arrived all the same: nobody need wait for it any longer.
+		s.arrived(kind, name)
+		return err
+	}
+	e.static, e.failure = in.static, nil
+	v := &version{Compiled: c, body: in.body, info: in.info, updated: s.cfg.Now()}
+	if v.Secret != nil {
+		v.Secret.VersionInfo, v.Secret.Updated = in.info, v.updated
+	}
+	s.arrived(kind, name)
+	if e.live.same(v) {
+		e.live.info, e.warming = in.info, nil
+		return nil
+	}
+	e.warming = v
+	return nil
+}
+
+// staticSecrets checks that the secrets that must be there already are.
+func (s *Store) staticSecrets(needs []compile.Need) error {
+	for _, n := range needs {
+		if n.Static && !s.local[n.Name] && s.kinds[plan.KindSecret][n.Name] == nil {
+			return fmt.Errorf("secret %q has no sds_config and is not among the static secrets", n.Name)
+		}
+	}
+	return nil
+}
+
+// same reports whether v says the same as what is live.
+func (old *version) same(v *version) bool {
+	switch {
+	case old == nil:
+		return false
+	case v.Listener != nil:
+		return old.Listener.Version == v.Listener.Version
+	case v.RouteConfig != nil:
+		return old.RouteConfig.Version == v.RouteConfig.Version
+	case v.Cluster != nil:
+		return old.Cluster.Version == v.Cluster.Version && old.Cluster.Discovery == v.Cluster.Discovery &&
+			(v.Cluster.Discovery == plan.EDS || endpointsVersion(old.Cluster) == endpointsVersion(v.Cluster))
+	case v.Endpoints != nil:
+		return old.Endpoints.Version == v.Endpoints.Version
+	}
+	return old.Secret.Version == v.Secret.Version
+}
+
+func endpointsVersion(c *plan.Cluster) plan.Hash {
+	if c.Endpoints == nil {
+		return 0
+	}
+	return c.Endpoints.Version
+}
+
+// remove takes a resource away. Routes, endpoints and secrets go only when nothing refers to them any more: a server
+// that takes them away first would otherwise break what still runs.
+func (s *Store) remove(kind plan.Kind, name string) {
+	s.arrived(kind, name)
+	if kind != plan.KindListener && kind != plan.KindCluster {
+		return
+	}
+	if e := s.kinds[kind][name]; e != nil && !e.static {
+		delete(s.kinds[kind], name)
+		s.dirty[kind] = true
+	}
+}
+
+// arrived notes that a name needs no more waiting for.
+func (s *Store) arrived(kind plan.Kind, name string) {
+	if w := s.wants[key{kind, name}]; w != nil {
+		w.settled = true
+	}
+}
+
+// settle brings everything to rest after a change: subscriptions, warming, and the plan. It returns the listeners that
+// the engine could not open.
+func (s *Store) settle() []plan.Rejection {
+	s.resubscribe()
+	s.promote()
+	// What went live may have dropped the last reference to something.
+	s.resubscribe()
+	rejected := s.publish()
+	s.forget()
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+	return rejected
+}
+
+// promote makes live what has nothing left to wait for. Kinds that others wait for come first.
+func (s *Store) promote() {
+	for _, kind := range []plan.Kind{plan.KindSecret, plan.KindEndpoints, plan.KindRouteConfig, plan.KindCluster, plan.KindListener} {
+		for _, e := range s.kinds[kind] {
+			if e.warming == nil || !s.warm(e.warming) {
+				continue
+			}
+			e.live, e.warming = e.warming, nil
+			s.dirty[kind] = true
+			if c := e.live.Cluster; c != nil && c.Discovery == plan.EDS {
+				s.attach(e)
+			}
+			if kind == plan.KindEndpoints {
+				s.spread(e)
+			}
+		}
+	}
+}
+
+// spread gives new endpoints to the clusters that are live with them.
+func (s *Store) spread(eps *entry) {
+	for _, e := range s.kinds[plan.KindCluster] {
+		if e.live == nil || e.live.Cluster.Discovery != plan.EDS || e.live.Cluster.EDSName != eps.name {
+			continue
+		}
+		s.attach(e)
+		s.dirty[plan.KindCluster] = true
+	}
+}
+
+// attach gives a cluster its endpoints: a copy, because the cluster may be in a published plan.
+func (s *Store) attach(e *entry) {
+	c := *e.live.Cluster
+	if eps := s.kinds[plan.KindEndpoints][c.EDSName]; eps != nil && eps.live != nil {
+		c.Endpoints = compile.ForCluster(&c, eps.live.Endpoints)
+	}
+	e.live.Cluster = &c
+}
+
+// warm reports whether v has everything it waits for.
+func (s *Store) warm(v *version) bool { return s.missing(v) == "" }
+
+// missing names the first thing that v waits for.
+func (s *Store) missing(v *version) string {
+	now := s.cfg.Now()
+	name := ""
+	v.each(func(kind plan.Kind, n compile.Need) {
+		if name != "" {
+			return
+		}
+		w := s.wants[key{kind, n.Name}]
+		if w == nil || w.settled {
+			return
+		}
+		if !w.deadline.IsZero() && !now.Before(w.deadline) {
+			w.settled = true
+			s.cfg.Log.Warn("resource did not arrive in time, going on without it", slog.String("kind", kind.String()), slog.String("name", n.Name))
+			return
+		}
+		name = fmt.Sprintf("%s %q", noun(kind), n.Name)
+	})
+	return name
+}
+
+// each calls f with everything that v needs.
+func (v *version) each(f func(plan.Kind, compile.Need)) {
+	if v == nil {
+		return
+	}
+	for _, n := range v.Needs.RouteConfigs {
+		f(plan.KindRouteConfig, n)
+	}
+	for _, n := range v.Needs.Endpoints {
+		f(plan.KindEndpoints, n)
+	}
+	for _, n := range v.Needs.Secrets {
+		f(plan.KindSecret, n)
+	}
+}
+
+// resubscribe brings wants and subscriptions in line with what is needed, and drops resources that no longer are.
+func (s *Store) resubscribe() {
+	needed := map[key]time.Duration{}
+	for _, kind := range []plan.Kind{plan.KindListener, plan.KindCluster} {
+		for _, e := range s.kinds[kind] {
+			note := func(k plan.Kind, n compile.Need) {
+				if _, ok := needed[key{k, n.Name}]; !ok {
+					needed[key{k, n.Name}] = n.Timeout
+				}
+			}
+			e.live.each(note)
+			e.warming.each(note)
+		}
+	}
+	add, gone := map[plan.Kind][]string{}, map[plan.Kind][]string{}
+	for k, timeout := range needed {
+		s.want(k, timeout, add)
+	}
+	for k, w := range s.wants {
+		if _, ok := needed[k]; ok {
+			continue
+		}
+		delete(s.wants, k)
+		if w.asked {
+			gone[k.kind] = append(gone[k.kind], k.name)
+		}
+		s.drop(k)
+	}
+	if s.subscriber == nil {
+		return
+	}
+	for _, kind := range []plan.Kind{plan.KindEndpoints, plan.KindRouteConfig, plan.KindSecret} {
+		if len(gone[kind]) > 0 {
+			s.subscriber.Unsubscribe(typeOf(kind), gone[kind]...)
+		}
+		if len(add[kind]) > 0 {
+			s.subscriber.Subscribe(typeOf(kind), add[kind]...)
+		}
+	}
+}
+
+func (s *Store) want(k key, timeout time.Duration, add map[plan.Kind][]string) {
+	w := s.wants[k]
+	if w == nil {
+		w = &want{}
+		if timeout > 0 {
+			w.deadline = s.cfg.Now().Add(timeout)
+		}
+		if e := s.kinds[k.kind][k.name]; e != nil && (e.live != nil || e.warming != nil) {
+			w.settled = true
+		}
+		s.wants[k] = w
+	}
+	e := s.kinds[k.kind][k.name]
+	elsewhere := e != nil && e.static || k.kind == plan.KindSecret && s.local[k.name]
+	if !w.asked && !elsewhere && s.subscriber != nil {
+		w.asked = true
+		add[k.kind] = append(add[k.kind], k.name)
+	}
+}
+
+// drop forgets a resource that nothing needs, unless it came otherwise than by subscription.
+func (s *Store) drop(k key) {
+	e := s.kinds[k.kind][k.name]
+	if e == nil || e.static || k.kind == plan.KindSecret && s.local[k.name] {
+		return
+	}
+	delete(s.kinds[k.kind], k.name)
+	s.dirty[k.kind] = true
+}

@@ -1,0 +1,267 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"lateen.dev/lateen/proxy/compile"
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/xds"
+)
+
+// Subscriber is the part of the xDS client that asks for resources by name.
+type Subscriber interface {
+	Subscribe(typeURL string, names ...string)
+	Unsubscribe(typeURL string, names ...string)
+}
+
+// Config is what a Store is made of.
+type Config struct {
+	// Current is where plans are published.
+	Current *plan.Current
+	// Engine is told of plans.
+	Engine plan.Engine
+	// Compiler turns resources into plans. The store owns it.
+	Compiler *compile.Compiler
+	// LocalSecrets are the names of secrets that SetSecret brings, and that are never asked for by xDS.
+	LocalSecrets []string
+	// Dynamic says that listeners and clusters come by xDS, so that the proxy isn't ready before they do.
+	Dynamic bool
+	// Now is the clock.
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Store holds the resources of one proxy.
+type Store struct {
+	cfg     Config
+	changed chan struct{} // wakes Run
+
+	mu         sync.Mutex // guards everything below, and serialises writers
+	subscriber Subscriber
+	kinds      [numKinds]map[string]*entry
+	wants      map[key]*want
+	received   [numKinds]bool
+	dirty      [numKinds]bool
+	version    uint64
+	local      map[string]bool
+}
+
+const numKinds = 5
+
+type key struct {
+	kind plan.Kind
+	name string
+}
+
+// entry is a resource with what is known of it.
+type entry struct {
+	name   string
+	static bool
+	// live is in the plan; warming waits for what it needs. Either may be nil. Kinds that don't warm have live only.
+	live, warming *version
+	// failure is the last refusal, until a later version is accepted.
+	failure *Failure
+}
+
+// version is one accepted version of a resource.
+type version struct {
+	compile.Compiled
+	body    *anypb.Any
+	info    string // the discovery response's version
+	updated time.Time
+}
+
+// want is a name that live or warming resources need.
+type want struct {
+	deadline time.Time // zero waits for ever
+	settled  bool      // arrived, said not to exist, or timed out
+	asked    bool      // subscribed to
+}
+
+// New returns an empty store. It publishes an empty plan.
+func New(cfg Config) *Store {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Store{cfg: cfg, changed: make(chan struct{}, 1), wants: map[key]*want{}, local: map[string]bool{}}
+	for i := range s.kinds {
+		s.kinds[i] = map[string]*entry{}
+	}
+	for _, n := range cfg.LocalSecrets {
+		s.local[n] = true
+	}
+	return s
+}
+
+// SetSubscriber tells whom to ask for names. It is separate from New because the client needs the store as its handler.
+func (s *Store) SetSubscriber(sub Subscriber) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subscriber = sub
+	s.settle()
+}
+
+// Update implements the xDS client's handler.
+func (s *Store) Update(_ context.Context, u xds.Update) []xds.Refusal {
+	kind, ok := kindOf(u.TypeURL)
+	if !ok {
+		return refuseAll(u)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var refused []xds.Refusal
+	for _, r := range u.Added {
+		if err := s.put(kind, r.Name, incoming{body: r.Body, info: u.Version}); err != nil {
+			refused = append(refused, xds.Refusal{Name: r.Name, Err: err})
+		}
+	}
+	for _, name := range u.Removed {
+		s.remove(kind, name)
+	}
+	s.received[kind] = true
+	for _, r := range s.settle() {
+		// A listener that could not be opened is known only now. One of an earlier update was refused then.
+		if slices.ContainsFunc(u.Added, func(a *xds.Resource) bool { return r.Kind == kind && a.Name == r.Name }) {
+			refused = append(refused, xds.Refusal{Name: r.Name, Err: errors.New(r.Reason)})
+		}
+	}
+	return refused
+}
+
+func refuseAll(u xds.Update) []xds.Refusal {
+	var out []xds.Refusal
+	for _, r := range u.Added {
+		out = append(out, xds.Refusal{Name: r.Name, Err: fmt.Errorf("type %s is not one that this proxy takes", u.TypeURL)})
+	}
+	return out
+}
+
+func kindOf(typeURL string) (plan.Kind, bool) {
+	switch typeURL {
+	case xds.ListenerType:
+		return plan.KindListener, true
+	case xds.RouteType:
+		return plan.KindRouteConfig, true
+	case xds.ClusterType:
+		return plan.KindCluster, true
+	case xds.EndpointType:
+		return plan.KindEndpoints, true
+	case xds.SecretType:
+		return plan.KindSecret, true
+	}
+	return 0, false
+}
+
+func typeOf(kind plan.Kind) string {
+	return [...]string{xds.ListenerType, xds.RouteType, xds.ClusterType, xds.EndpointType, xds.SecretType}[kind]
+}
+
+// Static is a resource of the bootstrap.
+type Static struct {
+	Kind plan.Kind
+	Name string
+	Body *anypb.Any
+}
+
+// Load takes the bootstrap's resources. Unlike an update it is all or nothing: the first that can't be used is the
+// error, and nothing of it goes live.
+func (s *Store) Load(resources []Static) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range resources {
+		if s.kinds[r.Kind][r.Name] != nil {
+			return fmt.Errorf("static %s %q is there twice", noun(r.Kind), r.Name)
+		}
+		if err := s.put(r.Kind, r.Name, incoming{body: r.Body, static: true}); err != nil {
+			return fmt.Errorf("static %s %q: %w", noun(r.Kind), r.Name, err)
+		}
+	}
+	for _, r := range s.settle() {
+		return fmt.Errorf("static %s %q: %s", noun(r.Kind), r.Name, r.Reason)
+	}
+	return nil
+}
+
+func noun(k plan.Kind) string {
+	return [...]string{"listener", "route configuration", "cluster", "load assignment", "secret"}[k]
+}
+
+// SetSecrets puts secrets in force that come from elsewhere than xDS: the workload's own identity.
+func (s *Store) SetSecrets(secrets ...*plan.Secret) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sec := range secrets {
+		s.local[sec.Name] = true
+		e := s.entry(plan.KindSecret, sec.Name)
+		e.live = &version{Compiled: compile.Compiled{Secret: sec}, updated: s.cfg.Now()}
+		s.dirty[plan.KindSecret] = true
+		s.arrived(plan.KindSecret, sec.Name)
+	}
+	s.settle()
+}
+
+// Run watches initial_fetch_timeout until ctx ends.
+func (s *Store) Run(ctx context.Context) {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		next, some := s.nextDeadline()
+		s.mu.Unlock()
+		wait := time.Hour
+		if some {
+			wait = max(0, next.Sub(s.cfg.Now()))
+		}
+		timer.Reset(wait)
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.changed:
+		case <-timer.C:
+			s.mu.Lock()
+			s.settle()
+			s.mu.Unlock()
+		}
+	}
+}
+
+func (s *Store) nextDeadline() (next time.Time, some bool) {
+	for _, w := range s.wants {
+		if !w.settled && !w.deadline.IsZero() && (!some || w.deadline.Before(next)) {
+			next, some = w.deadline, true
+		}
+	}
+	return next, some
+}
+
+// Ready reports whether everything that the proxy starts with is live, and if not, what is missing.
+func (s *Store) Ready() (bool, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cfg.Dynamic {
+		for _, k := range []plan.Kind{plan.KindCluster, plan.KindListener} {
+			if !s.received[k] {
+				return false, fmt.Sprintf("%s has not answered yet", k)
+			}
+		}
+	}
+	for _, k := range []plan.Kind{plan.KindCluster, plan.KindListener} {
+		for name, e := range s.kinds[k] {
+			if e.warming != nil && e.live == nil {
+				return false, fmt.Sprintf("%s %q waits for %s", noun(k), name, s.missing(e.warming))
+			}
+		}
+	}
+	return true, ""
+}
