@@ -235,3 +235,20 @@ func TestEdit(t *testing.T) {
 		t.Errorf("Edit after the end: %v", err)
 	}
 }
+
+// BenchmarkSave is the time from saving one of 2000 files to its being live.
+func BenchmarkSave(b *testing.B) {
+	dir := b.TempDir()
+	for i := range 2000 {
+		write(b, filepath.Join(dir, fmt.Sprint("d", i%20), fmt.Sprint(i, ".yaml")), vs(fmt.Sprint("x", i), 1))
+	}
+	r, _ := sourcetest.Start(b, files.New(files.Options{Root: dir}))
+	r.Until("all is live", func(l live) bool { return len(l) == 2000 })
+	path, key := filepath.Join(dir, "d0", "0.yaml"), config.Key{Kind: config.VirtualService, Namespace: "default", Name: "x0"}
+	round := int64(1)
+	for b.Loop() {
+		round++
+		write(b, path, vs("x0", int(round)))
+		r.Until("it is live", func(l live) bool { return l[key].Generation == round })
+	}
+}
