@@ -25,6 +25,9 @@ type Conn struct {
 	prefix []byte
 	// inline is true inside the serving callback.
 	inline bool
+	// held is true while Serve is inside the callback or waits for it, which keeps the descriptor from being closed;
+	// closed says that Serve is to close the connection on its way out.
+	held, closed atomic.Bool
 
 	waiting      waiting
 	writeTimeout time.Duration
@@ -50,6 +53,8 @@ type transport interface {
 	check() error
 	// gone says whether the peer is known to have closed.
 	gone() bool
+	// shutdown ends both directions and leaves the descriptor open.
+	shutdown() error
 }
 
 // New makes a Conn of an open connection, which it then owns, and chooses the best way of moving bytes for it.
@@ -118,10 +123,33 @@ func (c *Conn) TakePrefix() []byte {
 func (c *Conn) Gone() bool { return c.t.gone() }
 
 // Close closes the connection; a layer says goodbye if that is possible without waiting. Whoever waits in another
-// method returns with an error whose reason is ReasonClosed. It may be called more than once.
+// method returns with an error whose reason is ReasonClosed. It may be called more than once, and by a session inside
+// the serving callback. It doesn't wait: the peer sees the end at once, but while a session is at work the descriptor
+// stays open until that returns.
 func (c *Conn) Close() error {
+	if c.closed.Swap(true) {
+		return nil
+	}
 	c.sayGoodbye()
+	if c.held.Load() {
+		c.Abort()
+		return c.t.shutdown()
+	}
 	return c.nc.Close()
+}
+
+// hold marks the time in which closing is left to release. The order of the stores makes sure that one of Close and
+// release closes.
+func (c *Conn) hold() { c.held.Store(true) }
+
+// release ends hold, and returns net.ErrClosed if Close has been called.
+func (c *Conn) release() error {
+	c.held.Store(false)
+	if !c.closed.Load() {
+		return nil
+	}
+	_ = c.nc.Close() // Close has reported what there was to report, or has just done the same
+	return net.ErrClosed
 }
 
 // halfCloser is what TCP and Unix connections can do besides net.Conn.

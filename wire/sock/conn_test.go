@@ -468,6 +468,39 @@ func TestCloseEndsWaits(t *testing.T) {
 	})
 }
 
+// TestCloseInsideTheCallback would hang if Close waited for the descriptor.
+func TestCloseInsideTheCallback(t *testing.T) {
+	forKinds(t, func(t *testing.T, c *Conn, peer net.Conn) {
+		s := &lines{onLine: func([]byte) { c.Close() }}
+		done := serve(c, s)
+		go peer.Write([]byte("a\n"))
+		if _, err := io.ReadAll(peer); err != nil {
+			t.Error(err)
+		}
+		<-done
+	})
+}
+
+// TestCloseDoesNotWaitForASession closes while the session is at work.
+func TestCloseDoesNotWaitForASession(t *testing.T) {
+	forKinds(t, func(t *testing.T, c *Conn, peer net.Conn) {
+		at, goOn := make(chan struct{}), make(chan struct{})
+		s := &lines{onLine: func([]byte) { close(at); <-goOn }}
+		done := serve(c, s)
+		go peer.Write([]byte("a\n"))
+		<-at
+		c.Close()
+		if _, err := io.ReadAll(peer); err != nil {
+			t.Error(err)
+		}
+		close(goOn)
+		<-done
+		if _, err := c.NetConn().Write([]byte("x")); !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe) {
+			t.Errorf("the descriptor is still open: %v", err)
+		}
+	})
+}
+
 func TestWriteTimeout(t *testing.T) {
 	forKinds(t, func(t *testing.T, c *Conn, peer net.Conn) {
 		c.SetWriteTimeout(20 * time.Millisecond)

@@ -62,3 +62,6 @@ func (t *netTransport) serve(s Session) (Next, error) {
 func (t *netTransport) check() error { return nil }
 
 func (t *netTransport) gone() bool { return false }
+
+// shutdown is never needed where nothing is held.
+func (t *netTransport) shutdown() error { return t.c.nc.Close() }

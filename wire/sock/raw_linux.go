@@ -215,9 +215,13 @@ func (t *rawTransport) writeOnce(fd uintptr) (int, syscall.Errno) {
 func (t *rawTransport) serve(s Session) (Next, error) {
 	t.session, t.next, t.rerr = s, Wait, nil
 	t.c.inline = true
+	t.c.hold()
 	err := t.rc.Read(t.serveFn)
 	t.c.inline = false
 	t.session = nil
+	if closed := t.c.release(); closed != nil {
+		return Wait, closed
+	}
 	if err != nil {
 		return Wait, err
 	}
@@ -288,6 +292,16 @@ func (t *rawTransport) gone() bool {
 	gone := false
 	err := t.rc.Control(func(fd uintptr) { gone = hungUp(fd) })
 	return gone || err != nil
+}
+
+// shutdown implements transport.
+func (t *rawTransport) shutdown() error {
+	var errno error
+	err := t.rc.Control(func(fd uintptr) { errno = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
+	if err == nil && errno != syscall.ENOTCONN {
+		err = os.NewSyscallError("shutdown", errno)
+	}
+	return err
 }
 
 // largeIO is where a system call copies enough to tell the scheduler about it.
