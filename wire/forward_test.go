@@ -3,6 +3,12 @@
 package wire_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
 	"net"
 	"sync"
 	"syscall"
@@ -11,6 +17,7 @@ import (
 
 	"lateen.dev/lateen/wire/http1"
 	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/tlsconn"
 )
 
 // This file is the smallest proxy that can be made of the room's parts, over real loopback sockets, so that a loss of
@@ -170,14 +177,54 @@ func (f *forwarder) exchange() error {
 type world struct {
 	proxy, server net.Listener
 	wrap          func(net.Conn) *sock.Conn
+	direct        bool        // clients go to the server
+	tls           *encryption // of the clients' connections; nil leaves them plain
 	pool          upstreams
 	wg            sync.WaitGroup
 	mu            sync.Mutex
 	conns         []*sock.Conn
 }
 
-func newWorld(t testing.TB, wrap func(net.Conn) *sock.Conn) *world {
-	w := &world{wrap: wrap}
+// encryption is both sides of TLS without verification.
+type encryption struct {
+	server *tlsconn.Server
+	client *tlsconn.Client
+}
+
+func newEncryption(t testing.TB) *encryption {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	server, err := tlsconn.NewServer(tlsconn.ServerOptions{
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := tlsconn.NewClient(tlsconn.ClientOptions{SkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &encryption{server: server, client: client}
+}
+
+func (e *encryption) accept(c *sock.Conn) error {
+	if e == nil {
+		return nil
+	}
+	_, err := e.server.Handshake(c)
+	return err
+}
+
+func newWorld(t testing.TB, wrap func(net.Conn) *sock.Conn, e *encryption) *world {
+	w := &world{wrap: wrap, tls: e}
 	w.pool.dial = func() (*sock.Conn, error) {
 		nc, err := net.Dial("tcp", w.server.Addr().String())
 		if err != nil {
@@ -187,11 +234,16 @@ func newWorld(t testing.TB, wrap func(net.Conn) *sock.Conn) *world {
 	}
 	w.server = w.listen(t, func(nc net.Conn) {
 		a := &answerer{c: w.own(sock.New(nc))}
+		if w.direct && w.tls.accept(a.c) != nil {
+			return
+		}
 		_ = a.c.Serve(a)
 	})
 	w.proxy = w.listen(t, func(nc net.Conn) {
 		f := &forwarder{c: w.own(w.wrap(nc)), pool: &w.pool}
-		_ = f.c.Serve(f)
+		if w.tls.accept(f.c) == nil {
+			_ = f.c.Serve(f)
+		}
 	})
 	return w
 }
@@ -237,12 +289,22 @@ type client struct {
 	buf []byte
 }
 
-func dialClient(t testing.TB, addr string) *client {
-	nc, err := net.Dial("tcp", addr)
+func (w *world) dial(t testing.TB) *client {
+	addr := w.proxy.Addr()
+	if w.direct {
+		addr = w.server.Addr()
+	}
+	nc, err := net.Dial("tcp", addr.String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &client{c: sock.New(nc), buf: make([]byte, 4096)}
+	c := &client{c: sock.New(nc), buf: make([]byte, 4096)}
+	if w.tls != nil {
+		if _, err := w.tls.client.Handshake(c.c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
 }
 
 var clientRequestBytes = []byte(clientRequest)
@@ -260,9 +322,9 @@ func (c *client) request(t testing.TB) {
 }
 
 func TestForwardAllocatesNothing(t *testing.T) {
-	w := newWorld(t, sock.New)
+	w := newWorld(t, sock.New, nil)
 	defer w.close()
-	c := dialClient(t, w.proxy.Addr().String())
+	c := w.dial(t)
 	defer c.c.Close()
 	for range 200 {
 		c.request(t)
@@ -282,28 +344,34 @@ func cpuTime(t testing.TB) time.Duration {
 }
 
 // BenchmarkForward has 16 clients. "direct" is without a proxy between: what it costs is the clients' and the
-// server's, so the proxy's cost per request is the difference of cpu-µs/op.
+// server's, so the proxy's cost per request is the difference of cpu-µs/op. With TLS the proxy ends it.
 func BenchmarkForward(b *testing.B) {
+	e := newEncryption(b)
 	for _, bb := range []struct {
 		name   string
 		wrap   func(net.Conn) *sock.Conn
+		tls    *encryption
 		direct bool
-	}{{"direct", sock.New, true}, {"raw", sock.New, false}, {"portable", sock.NewPortable, false}} {
+	}{
+		{"plain/direct", sock.New, nil, true},
+		{"plain/raw", sock.New, nil, false},
+		{"plain/portable", sock.NewPortable, nil, false},
+		{"tls/direct", sock.New, e, true},
+		{"tls/raw", sock.New, e, false},
+		{"tls/portable", sock.NewPortable, e, false},
+	} {
 		b.Run(bb.name, func(b *testing.B) {
-			w := newWorld(b, bb.wrap)
+			w := newWorld(b, bb.wrap, bb.tls)
+			w.direct = bb.direct
 			defer w.close()
-			addr := w.proxy.Addr().String()
-			if bb.direct {
-				addr = w.server.Addr().String()
-			}
 			var wg sync.WaitGroup
 			const clients = 16
 			b.ReportAllocs()
 			b.ResetTimer()
 			cpu := cpuTime(b)
 			for i := range clients {
+				c := w.dial(b)
 				wg.Go(func() {
-					c := dialClient(b, addr)
 					defer c.c.Close()
 					for range (b.N + i) / clients {
 						c.request(b)
