@@ -39,7 +39,7 @@ func (s *scope) listeners() (listeners, routes []*xds.Resource) {
 			l := s.env.HTTPProxy(port)
 			return resource(l.GetName(), l)
 		}))
-		names[naming.HTTPProxyRoute] = routeTableName{name: naming.HTTPProxyRoute, egress: -1}
+		names[naming.HTTPProxyRoute] = routeTableName{name: naming.HTTPProxyRoute, egress: -1, open: true}
 	}
 	for _, n := range names {
 		routes = append(routes, s.routeTable(n))

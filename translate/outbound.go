@@ -297,7 +297,7 @@ func sameSet(a, b []string) bool {
 
 // httpChain is the chain of a port's HTTP requests. sniff selects it by the bytes.
 func (s *scope) httpChain(o offer, sniff bool) outChain {
-	table := routeTableName{name: itoa(o.port), egress: o.egress, port: o.port}
+	table := routeTableName{name: itoa(o.port), egress: o.egress, port: o.port, open: o.open}
 	switch {
 	case strings.HasPrefix(o.bind, unix):
 		table.name, table.port = o.bind, 0

@@ -32,6 +32,7 @@ type routeTableName struct {
 	egress int    // index of the egress listener; -1 for all
 	port   uint32 // of the services; 0 for all ports, told apart by the host's port
 	only   string // the one service that the listener's address means
+	open   bool   // the client dialled the proxy itself, so there is no original destination
 }
 
 // routesKey finds a table again by its virtual hosts. A digest of their addresses stands in the key; the table has them.
@@ -140,7 +141,7 @@ func (s *scope) virtualHosts(n routeTableName) []*vhost {
 	}
 	slices.SortStableFunc(out, func(a, b *vhost) int { return strings.Compare(a.name, b.name) })
 	if n.only == "" {
-		out = append(out, s.elsewhere())
+		out = append(out, s.elsewhere(n.open))
 	}
 	return out
 }
@@ -296,9 +297,13 @@ func (s *scope) shortNames(host string) []string {
 	return append(out, name+"."+namespace+".svc", name+"."+namespace)
 }
 
-// elsewhere is the virtual host for requests to hosts that nobody declared.
-func (s *scope) elsewhere() *vhost {
+// elsewhere is the virtual host for requests to hosts that nobody declared. On a listener that clients dial themselves the
+// original destination is the listener, so passing on would never end.
+func (s *scope) elsewhere(open bool) *vhost {
 	key := vhostKey{mode: s.unknown(), mesh: s.mesh}
+	if open && key.mode == naming.PassthroughCluster {
+		key.mode = naming.BlackHoleCluster
+	}
 	return s.t.answers.vhosts.get(s.gen.seq, key, func() *vhost {
 		m := &routev3.VirtualHost{Domains: []string{"*"}, IncludeRequestAttemptCount: s.attemptCount()}
 		r := &routev3.Route{Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}}

@@ -90,6 +90,7 @@ func BlackHole(mesh *model.Mesh) *clusterv3.Cluster {
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC},
 		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
 		ConnectTimeout:       mesh.Config.GetConnectTimeout(),
+		LoadAssignment:       &endpointv3.ClusterLoadAssignment{ClusterName: naming.BlackHoleCluster},
 	}
 }
 

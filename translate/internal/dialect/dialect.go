@@ -94,8 +94,10 @@ func Credential(name string) *tlsv3.SdsSecretConfig {
 	return &tlsv3.SdsSecretConfig{Name: name, SdsConfig: pb.ADS()}
 }
 
-// atLeast compares the leading numbers of a version; one that can't be read is taken for old.
+// atLeast compares the leading numbers of a version, before which a program's name may stand; one that can't be read is
+// taken for old.
 func atLeast(version string, major, minor int) bool {
+	version = version[strings.LastIndexByte(version, ' ')+1:]
 	parts := strings.SplitN(version, ".", 3)
 	if len(parts) < 2 {
 		return false
