@@ -9,13 +9,18 @@ import (
 	"lateen.dev/lateen/source/api"
 )
 
-// liveObjects reads everything that is live, through the local API.
-func (r *root) liveObjects(ctx context.Context) ([]*config.Object, error) {
+// live reads everything that is live, through the local API, and what the
+// control plane itself complains about: documents that it could not use.
+func (r *root) live(ctx context.Context) ([]*config.Object, config.Problems, error) {
 	c := r.client()
 	defer c.Close()
+	complaints, err := c.Problems(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	answer, err := c.Get(ctx, api.GetRequest{Kind: "all", AllNamespaces: true})
 	if err != nil {
-		return nil, r.explainRefusal(err)
+		return nil, nil, r.explainRefusal(err)
 	}
 	var objects []*config.Object
 	for _, item := range answer.Items {
@@ -30,7 +35,7 @@ func (r *root) liveObjects(ctx context.Context) ([]*config.Object, error) {
 			objects = append(objects, &moved)
 		}
 	}
-	return objects, nil
+	return objects, complaints.Problems, nil
 }
 
 // analyseFiles judges the files' objects alone, then all together with the
@@ -53,6 +58,5 @@ func analyseFiles(files []api.File, live []*config.Object, namespace string) con
 	for _, o := range set {
 		all = append(all, o)
 	}
-	problems = append(problems, analysis.Analyze(all)...)
-	return problems.Sorted()
+	return append(problems, analysis.Analyze(all)...)
 }

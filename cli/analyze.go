@@ -49,12 +49,13 @@ func (r *root) analyzeCommand() *cobra.Command {
 			return err
 		}
 		var objects []*config.Object
+		var problems config.Problems
 		if live || len(args) == 0 {
-			if objects, err = r.liveObjects(cmd.Context()); err != nil {
+			if objects, problems, err = r.live(cmd.Context()); err != nil {
 				return err
 			}
 		}
-		problems := analyseFiles(files, objects, r.namespace)
+		problems = append(problems, analyseFiles(files, objects, r.namespace)...).Sorted()
 		return r.printAnalysis(*o, problems, level)
 	}
 	return cmd

@@ -1,0 +1,320 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"lateen.dev/lateen/ca"
+	"lateen.dev/lateen/cli"
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/config/mesh"
+	"lateen.dev/lateen/derive"
+	"lateen.dev/lateen/identity"
+	"lateen.dev/lateen/source"
+	"lateen.dev/lateen/source/api"
+	"lateen.dev/lateen/source/store"
+	"lateen.dev/lateen/source/workload"
+	"lateen.dev/lateen/telemetry"
+	"lateen.dev/lateen/world"
+	"lateen.dev/lateen/xds/server"
+)
+
+// ControlOptions are the flags of the control plane.
+type ControlOptions struct {
+	// Dir holds everything: config/, state/ and the local API's socket.
+	Dir string
+	// ConfigDir is read and written instead of Dir/config.
+	ConfigDir string
+	// Port serves discovery in plain text; +2 over TLS, +4 pages.
+	Port int
+	// CACerts is a directory with a plugged-in CA.
+	CACerts     string
+	CertTTL     time.Duration
+	TrustDomain string
+	Log         LogOptions
+}
+
+// Folders of the control plane's directory.
+const (
+	configDir = "config"
+	stateDir  = "state"
+)
+
+// control is the control plane's parts, in the order in which they are built.
+type control struct {
+	o       ControlOptions
+	scopes  *telemetry.Scopes
+	log     *slog.Logger
+	metrics *telemetry.Registry
+
+	store     *store.Store
+	workloads *workload.Registry
+	world     *world.World
+	authority *ca.Authority
+	tokens    *ca.Tokens
+	// told is closed for each source that has told the whole of what it has.
+	told struct{ store, workloads chan struct{} }
+
+	discovery *discovery
+	server    *server.Server
+	grpc      *grpcServers
+	joins     *registrations
+}
+
+// RunControl runs the control plane until ctx ends.
+func RunControl(ctx context.Context, o ControlOptions) error {
+	c, err := newControl(o)
+	if err != nil {
+		return err
+	}
+	defer c.store.Close()
+	listeners, err := c.listen()
+	if err != nil {
+		return err
+	}
+	defer listeners.Close()
+	g := newGroup(ctx)
+	g.Go("configuration", func(ctx context.Context) error { return c.store.Run(ctx, c.sink(c.store.Name(), c.told.store)) })
+	g.Go("workloads", func(ctx context.Context) error { return c.workloads.Run(ctx, c.sink(workload.Name, c.told.workloads)) })
+	if err := c.firstSnapshot(g.ctx); err != nil {
+		g.Stop()
+		return err
+	}
+	g.Go("translation", c.discovery.run)
+	g.Go("complaints", c.logProblems)
+	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, listeners.plain) })
+	g.Go("discovery over TLS", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.tls, listeners.tls) })
+	g.Go("pages", func(ctx context.Context) error { return serveHTTP(ctx, listeners.pages, c.pages()) })
+	g.Go("local API", func(ctx context.Context) error { return serveHTTP(ctx, listeners.local, c.localAPI()) })
+	c.log.Info("control plane is ready", "dir", o.Dir, "discovery", listeners.plain.Addr(), "tls", listeners.tls.Addr(), "pages", listeners.pages.Addr())
+	go func() {
+		<-g.ctx.Done()
+		c.server.Close() // streams never end by themselves
+	}()
+	return g.Wait(ctx)
+}
+
+func newControl(o ControlOptions) (*control, error) {
+	if o.ConfigDir == "" {
+		o.ConfigDir = filepath.Join(o.Dir, configDir)
+	}
+	c := &control{o: o, metrics: telemetry.NewRegistry()}
+	c.told.store, c.told.workloads = make(chan struct{}), make(chan struct{})
+	var err error
+	if c.scopes, err = o.Log.scopes(os.Stderr); err != nil {
+		return nil, err
+	}
+	c.log = c.scopes.Logger("control")
+	state := filepath.Join(o.Dir, stateDir)
+	if c.store, err = store.Open(store.Options{Dir: o.ConfigDir, State: state}); err != nil {
+		return nil, fmt.Errorf("control plane directory %s: %w", o.Dir, err)
+	}
+	if err := c.build(state); err != nil {
+		return nil, errors.Join(err, c.store.Close())
+	}
+	return c, nil
+}
+
+func (c *control) build(state string) error {
+	var err error
+	if c.workloads, err = workload.Open(workload.Options{File: filepath.Join(state, "workloads.json"),
+		Prefix: workloadPrefix(c.o.Port), Alive: processAlive}); err != nil {
+		return err
+	}
+	if err := c.openAuthority(filepath.Join(state, "ca")); err != nil {
+		return err
+	}
+	defaults := mesh.Default()
+	defaults.TrustDomain = c.authority.TrustDomain()
+	c.world = world.New(world.Options{Mesh: defaults, Cluster: clusterName, Sources: []string{c.store.Name(), workload.Name},
+		OnPanic: func(p derive.Panic) {
+			c.log.Error("a derivation panicked; what was derived before stays", "panic", p)
+		}})
+	c.joins = &registrations{registry: c.workloads, tokens: c.tokens, authority: c.authority, cluster: clusterName,
+		discovery: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.o.Port+2)), log: c.scopes.Logger("workloads")}
+	c.discovery = newDiscovery(c.world, c.joins)
+	metrics := newControlMetrics(c.metrics)
+	who := &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
+	c.server = server.New(server.Config{Provider: c.discovery, Authenticate: authenticate(who), Metrics: metrics, Log: c.scopes.Logger("xds")})
+	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
+	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), c.server, certificates)
+	return nil
+}
+
+// workloadPrefix gives each control plane of a machine its own part of the
+// loopback network, by its port, so that two meshes don't meet.
+func workloadPrefix(port int) netip.Prefix {
+	const first, count = 64, 63
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{127, byte(first + port%count), 0, 0}), 16)
+}
+
+// clusterName is Istio's name of the only cluster there is.
+const clusterName = "Kubernetes"
+
+func (c *control) openAuthority(dir string) error {
+	o := ca.Options{TrustDomain: c.o.TrustDomain, DefaultTTL: c.o.CertTTL}
+	var err error
+	if c.o.CACerts != "" {
+		c.authority, err = ca.Plug(c.o.CACerts, o)
+	} else {
+		c.authority, err = ca.Open(dir, o)
+	}
+	if err != nil {
+		return fmt.Errorf("certificate authority: %w", err)
+	}
+	if c.tokens, err = ca.OpenTokens(dir, c.authority.TrustDomain(), nil); err != nil {
+		return fmt.Errorf("tokens: %w", err)
+	}
+	return nil
+}
+
+// sink hands a source's batches to the world. told is closed
+// after the first one.
+func (c *control) sink(name string, told chan struct{}) source.Sink {
+	return source.SinkFunc(func(b source.Batch) {
+		batch := world.Batch{Source: name, Initial: b.Initial, Revision: b.Revision, Changes: make([]world.ObjectChange, len(b.Changes))}
+		for i, change := range b.Changes {
+			batch.Changes[i] = world.ObjectChange{Key: change.Key, Object: change.Object}
+		}
+		if name != workload.Name {
+			c.workloads.Observe(b)
+		}
+		c.world.Apply(batch)
+		if b.Initial {
+			close(told)
+		}
+	})
+}
+
+// firstSnapshot waits until every source has told what it has, so that no
+// proxy is served a part of the mesh.
+func (c *control) firstSnapshot(ctx context.Context) error {
+	for _, told := range []chan struct{}{c.told.store, c.told.workloads} {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-told:
+		}
+	}
+	return nil
+}
+
+// problemInterval is how soon a complaint about configuration is in the log.
+const problemInterval = 250 * time.Millisecond
+
+// logProblems logs each complaint about what is on disk once, and when it is
+// over.
+func (c *control) logProblems(ctx context.Context) error {
+	tick := time.NewTicker(problemInterval)
+	defer tick.Stop()
+	logged := map[string]bool{}
+	for {
+		now := map[string]bool{}
+		for _, p := range c.Problems().AtLeast(config.Error) {
+			text := p.String()
+			if now[text] = true; !logged[text] {
+				c.log.Error("configuration is not used; what was live stays live", "problem", text)
+			}
+		}
+		for text := range logged {
+			if !now[text] {
+				c.log.Info("a problem is mended", "problem", text)
+			}
+		}
+		logged = now
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// controlListeners are the control plane's open ports and socket.
+type controlListeners struct{ plain, tls, pages, local net.Listener }
+
+func (c *control) listen() (*controlListeners, error) {
+	l := &controlListeners{}
+	var err error
+	if l.plain, err = listenLoopback(c.o.Port, "discovery", "--control-port"); err == nil {
+		if l.tls, err = listenLoopback(c.o.Port+2, "discovery over TLS", "--control-port"); err == nil {
+			if l.pages, err = listenLoopback(c.o.Port+4, "pages", "--control-port"); err == nil {
+				l.local, err = listenSocket(filepath.Join(c.o.Dir, cli.SocketName))
+			}
+		}
+	}
+	if err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// Close closes what is still open.
+func (l *controlListeners) Close() {
+	for _, one := range []net.Listener{l.plain, l.tls, l.pages, l.local} {
+		if one != nil {
+			one.Close()
+		}
+	}
+}
+
+// listenSocket makes the local API's socket, for its owner only. A socket left
+// behind by a control plane that was killed is replaced: the directory's lock
+// says that nobody uses it.
+func listenSocket(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("local API: %w", err)
+	}
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("local API: %w (a socket's path has 107 bytes at most; choose a shorter --dir)", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("local API: %w", err)
+	}
+	return l, nil
+}
+
+// localAPI is what the commands of this machine's user talk to.
+func (c *control) localAPI() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", api.NewHandler(c.store, c))
+	newProxyPages(c.server.Ledger(), c.world, c.store.Name()).mount(mux)
+	c.joins.mount(mux)
+	return mux
+}
+
+// pages are health, metrics and debug pages, for anybody on this machine.
+func (c *control) pages() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ready") })
+	mux.Handle("GET /metrics", c.metrics.Handler())
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, Build()) })
+	mountDebug(mux, c)
+	return mux
+}
+
+// Objects implements api.Live: what all sources hold, with the precedence that
+// the world gives them.
+func (c *control) Objects() ([]*config.Object, uint64) {
+	written, revision := c.store.Objects()
+	return source.Overlay(written, c.workloads.Objects()), revision
+}
+
+// Problems implements api.Live.
+func (c *control) Problems() config.Problems {
+	return append(c.store.Problems(), c.workloads.Problems()...)
+}
+
+var _ api.Live = (*control)(nil)

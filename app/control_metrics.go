@@ -1,0 +1,64 @@
+package app
+
+import (
+	"time"
+
+	"lateen.dev/lateen/ca"
+	"lateen.dev/lateen/telemetry"
+	"lateen.dev/lateen/xds"
+	"lateen.dev/lateen/xds/server"
+)
+
+// controlMetrics are the control plane's metrics, under istiod's names where
+// it has them.
+type controlMetrics struct {
+	connected, pushes, pushBytes, rejects *telemetry.Family
+	convergence                           *telemetry.Histogram
+	certificates                          *telemetry.Family
+}
+
+// convergenceBuckets are istiod's, and finer ones below: seconds.
+var convergenceBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 3, 5, 10, 20, 30}
+
+func newControlMetrics(r *telemetry.Registry) *controlMetrics {
+	counter := func(name, help string, labels ...string) *telemetry.Family {
+		return r.NewFamily(telemetry.Desc{Name: name, Help: help, Kind: telemetry.KindCounter, Labels: labels})
+	}
+	m := &controlMetrics{
+		connected: r.NewFamily(telemetry.Desc{Name: "pilot_xds", Help: "Connected discovery clients.", Kind: telemetry.KindGauge,
+			Labels: []string{"version"}}),
+		pushes:    counter("pilot_xds_pushes", "Discovery responses sent.", "type"),
+		pushBytes: counter("pilot_xds_push_bytes_total", "Bytes of discovery responses sent.", "type"),
+		rejects:   counter("pilot_total_xds_rejects", "Discovery responses that a client refused.", "type"),
+		certificates: counter("citadel_server_csr_count", "Certificate requests, by what became of them.",
+			"outcome"),
+	}
+	m.convergence = r.NewFamily(telemetry.Desc{Name: "pilot_proxy_convergence_time", Kind: telemetry.KindHistogram,
+		Help: "Seconds from a change to a client's acknowledgement of it.", Buckets: convergenceBuckets}).With().Histogram
+	return m
+}
+
+// Connected implements server.Metrics.
+func (m *controlMetrics) Connected(delta int) {
+	m.connected.With(version).Counter.Add(0, int64(delta))
+}
+
+// Pushed implements server.Metrics.
+func (m *controlMetrics) Pushed(typeURL string, bytes int) {
+	name := xds.ShortType(typeURL)
+	m.pushes.With(name).Counter.Inc(0)
+	m.pushBytes.With(name).Counter.Add(0, int64(bytes))
+}
+
+// Refused implements server.Metrics.
+func (m *controlMetrics) Refused(typeURL string, _ *server.Client) {
+	m.rejects.With(xds.ShortType(typeURL)).Counter.Inc(0)
+}
+
+// Converged implements server.Metrics.
+func (m *controlMetrics) Converged(d time.Duration) { m.convergence.Observe(0, d.Seconds()) }
+
+// counted is for the certificate service.
+func (m *controlMetrics) counted(o ca.Outcome) { m.certificates.With(string(o)).Counter.Inc(0) }
+
+var _ server.Metrics = (*controlMetrics)(nil)

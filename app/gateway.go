@@ -1,0 +1,82 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"lateen.dev/lateen/app/dataplane"
+	"lateen.dev/lateen/cli"
+	"lateen.dev/lateen/source/api"
+	"lateen.dev/lateen/source/workload"
+)
+
+// GatewayOptions are the flags of `lateen proxy gateway`.
+type GatewayOptions struct {
+	Dir       string
+	Namespace string
+	Name      string
+	Labels    map[string]string
+	// HTTPPort is where HTTP is taken, on 127.0.0.1.
+	HTTPPort int
+	Log      LogOptions
+}
+
+// declaredHTTPPorts are the ports that Gateway resources usually name for
+// HTTP; they all mean the one port that the gateway has on this machine.
+func declaredHTTPPorts() []uint32 { return []uint32{80, 8080} }
+
+// RunGateway runs a gateway until ctx ends.
+func RunGateway(ctx context.Context, o GatewayOptions) error {
+	scopes, err := o.Log.scopes(os.Stderr)
+	if err != nil {
+		return err
+	}
+	// The port is tried here so that the error names its flag.
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.HTTPPort)))
+	if err != nil {
+		return fmt.Errorf("gateway: %w; choose another port with --http-port", err)
+	}
+	l.Close()
+	c := api.NewClient(filepath.Join(o.Dir, cli.SocketName))
+	defer c.Close()
+	joined, err := joinMesh(ctx, c, workload.Request{Namespace: o.Namespace, Service: o.Name, Labels: o.Labels, Gateway: true, PID: os.Getpid()})
+	if err != nil {
+		return err
+	}
+	config := sidecarConfig(joined, scopes)
+	config.Gateway = true
+	config.Token = tokenSource(c, joined)
+	config.Metadata[metaBindAddress] = netip.AddrFrom4([4]byte{127, 0, 0, 1}).String()
+	bind := map[uint32]uint32{uint32(o.HTTPPort): uint32(o.HTTPPort)}
+	for _, port := range declaredHTTPPorts() {
+		bind[port] = uint32(o.HTTPPort)
+	}
+	config.Metadata[metaBindPorts] = formatPorts(bind)
+	g, err := dataplane.Start(ctx, config)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer g.Close()
+	readyCtx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := g.WaitReady(readyCtx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("gateway is not ready: %w", err)
+	}
+	scopes.Logger("gateway").Info("gateway is ready", "http", o.HTTPPort, "admin", config.Admin)
+	<-ctx.Done()
+	drainCtx, stop := context.WithTimeout(context.WithoutCancel(ctx), gatewayDrain)
+	defer stop()
+	return g.Drain(drainCtx)
+}
+
+// gatewayDrain is how long open requests may take when a gateway is stopped.
+const gatewayDrain = 2 * time.Second

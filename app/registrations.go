@@ -1,0 +1,221 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"lateen.dev/lateen/ca"
+	"lateen.dev/lateen/source/workload"
+	"lateen.dev/lateen/xds/server"
+)
+
+// Paths of the local API for programs that join the mesh.
+const (
+	pathWorkloads = "/v1/workloads" // POST joinRequest → joinResponse; GET → all registrations
+	pathReady     = "/v1/ready"     // POST readyRequest
+	pathLeave     = "/v1/leave"     // POST readyRequest
+	pathToken     = "/v1/token"     // POST tokenRequest → tokenResponse
+)
+
+// joinResponse is all that a proxy needs to take part.
+type joinResponse struct {
+	Workload workload.Registration `json:"workload"`
+	Token    string                `json:"token"`
+	// Discovery is where discovery and the certificate authority are, over TLS.
+	Discovery   string `json:"discovery"`
+	Root        []byte `json:"root"` // PEM
+	TrustDomain string `json:"trustDomain"`
+	MeshID      string `json:"meshID"`
+	Cluster     string `json:"cluster"`
+}
+
+type readyRequest struct {
+	ID    string `json:"id"`
+	Ready bool   `json:"ready"`
+}
+
+type tokenRequest struct {
+	ID string `json:"id"`
+}
+
+type tokenResponse struct {
+	Token   string    `json:"token"`
+	Expires time.Time `json:"expires"`
+}
+
+// registrations serves programs that join: it hands out names, addresses and
+// tokens over the local socket, and follows their proxies' streams.
+type registrations struct {
+	registry  *workload.Registry
+	tokens    *ca.Tokens
+	authority *ca.Authority
+	discovery string
+	cluster   string
+	log       *slog.Logger
+}
+
+// Connected implements attendance.
+func (r *registrations) Connected(c server.Client) error {
+	id := c.Node.Meta(metaWorkloadID)
+	if id == "" {
+		return nil
+	}
+	err := r.registry.Connect(id)
+	if errors.Is(err, workload.ErrUnknown) {
+		// Its grace is over, or the control plane lost it: it is to register anew.
+		return fmt.Errorf("%w; it was away for too long, register again", err)
+	}
+	return err
+}
+
+// Disconnected implements attendance.
+func (r *registrations) Disconnected(c server.Client) {
+	id := c.Node.Meta(metaWorkloadID)
+	if id == "" {
+		return
+	}
+	if err := r.registry.Disconnect(id); err != nil && !errors.Is(err, workload.ErrUnknown) {
+		r.log.Error("a workload's departure is not saved", "workload", id, "error", err)
+	}
+}
+
+func (r *registrations) mount(mux *http.ServeMux) {
+	mux.HandleFunc("POST "+pathWorkloads, r.join)
+	mux.HandleFunc("GET "+pathWorkloads, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, r.registry.All()) })
+	mux.HandleFunc("POST "+pathReady, r.ready)
+	mux.HandleFunc("POST "+pathLeave, r.leave)
+	mux.HandleFunc("POST "+pathToken, r.token)
+}
+
+func (r *registrations) join(w http.ResponseWriter, q *http.Request) {
+	var request workload.Request
+	if !readJSON(w, q, &request) {
+		return
+	}
+	if request.ServiceAccount == "" {
+		request.ServiceAccount = "default"
+	}
+	reg, err := r.registry.Register(request)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err)
+		return
+	}
+	token, _, err := r.issue(&reg)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err)
+		return
+	}
+	r.log.Info("workload registered", "workload", reg.ID, "address", reg.Address, "account", reg.ServiceAccount)
+	writeJSON(w, joinResponse{Workload: reg, Token: token, Discovery: r.discovery, Root: r.authority.RootPEM(),
+		TrustDomain: r.authority.TrustDomain(), MeshID: r.authority.TrustDomain(), Cluster: r.cluster})
+}
+
+func (r *registrations) issue(reg *workload.Registration) (string, time.Time, error) {
+	return r.tokens.Issue(ca.TokenRequest{Namespace: reg.Namespace, ServiceAccount: reg.ServiceAccount, Node: reg.Name + "." + reg.Namespace})
+}
+
+func (r *registrations) token(w http.ResponseWriter, q *http.Request) {
+	var request tokenRequest
+	if !readJSON(w, q, &request) {
+		return
+	}
+	reg, err := r.registry.Get(request.ID)
+	if err != nil {
+		writeError(w, http.StatusNotFound, err)
+		return
+	}
+	token, expires, err := r.issue(&reg)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err)
+		return
+	}
+	writeJSON(w, tokenResponse{Token: token, Expires: expires})
+}
+
+func (r *registrations) ready(w http.ResponseWriter, q *http.Request) {
+	var request readyRequest
+	if !readJSON(w, q, &request) {
+		return
+	}
+	if err := r.registry.SetReady(request.ID, request.Ready); err != nil {
+		writeError(w, http.StatusNotFound, err)
+		return
+	}
+	writeJSON(w, struct{}{})
+}
+
+func (r *registrations) leave(w http.ResponseWriter, q *http.Request) {
+	var request readyRequest
+	if !readJSON(w, q, &request) {
+		return
+	}
+	if err := r.registry.Remove(request.ID); err != nil {
+		writeError(w, http.StatusInternalServerError, err)
+		return
+	}
+	writeJSON(w, struct{}{})
+}
+
+// processAlive tells whether a process exists, whoever owns it.
+func processAlive(pid int) bool {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	err = p.Signal(syscall.Signal(0))
+	return err == nil || errors.Is(err, os.ErrPermission)
+}
+
+// maxLocalBody bounds requests to the local API's own paths, in bytes.
+const maxLocalBody = 1 << 20
+
+func readJSON(w http.ResponseWriter, q *http.Request, v any) bool {
+	d := json.NewDecoder(http.MaxBytesReader(w, q.Body, maxLocalBody))
+	if err := d.Decode(v); err != nil {
+		writeError(w, http.StatusBadRequest, fmt.Errorf("request: %w", err))
+		return false
+	}
+	return true
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	b, err := json.Marshal(v)
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(b) // whoever asked has gone: nobody is left to tell
+}
+
+func writeError(w http.ResponseWriter, code int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	b, merr := json.Marshal(struct {
+		Message string `json:"message"`
+	}{strings.TrimSpace(err.Error())})
+	if merr == nil {
+		_, _ = w.Write(b)
+	}
+}
+
+// joinMesh registers a workload over the local socket.
+type localCaller interface {
+	Call(ctx context.Context, method, pathQuery string, body, out any) error
+}
+
+func joinMesh(ctx context.Context, c localCaller, q workload.Request) (*joinResponse, error) {
+	var answer joinResponse
+	if err := c.Call(ctx, http.MethodPost, pathWorkloads, q, &answer); err != nil {
+		return nil, fmt.Errorf("joining the mesh: %w", err)
+	}
+	return &answer, nil
+}

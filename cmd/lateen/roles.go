@@ -1,0 +1,231 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"lateen.dev/lateen/app"
+	"lateen.dev/lateen/cli"
+)
+
+// dirFlag is the root command's --dir.
+func dirFlag(cmd *cobra.Command) string {
+	f := cmd.Flag("dir")
+	if f == nil {
+		panic("the root command has no --dir")
+	}
+	return f.Value.String()
+}
+
+func namespaceFlag(cmd *cobra.Command) string {
+	f := cmd.Flag("namespace")
+	if f == nil {
+		panic("the root command has no --namespace")
+	}
+	return f.Value.String()
+}
+
+// logFlags are shared by the roles that log.
+type logFlags struct {
+	level string
+	json  bool
+}
+
+func (f *logFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.level, "log-level", "info", "trace, debug, info, warning, error or off")
+	cmd.Flags().BoolVar(&f.json, "log-as-json", false, "log in JSON lines")
+}
+
+func (f *logFlags) options() app.LogOptions { return app.LogOptions{Level: f.level, JSON: f.json} }
+
+func controlCommand() *cobra.Command {
+	var o app.ControlOptions
+	var log logFlags
+	cmd := &cobra.Command{
+		Use:     "control",
+		Short:   "Run the control plane",
+		GroupID: cli.GroupRoles,
+		Long: "Reads Istio's configuration from the directory's config/ folder and follows changes there, serves discovery\n" +
+			"and certificates to proxies, and the local API to the other commands. Listens on loopback only.",
+		Example: "  lateen control\n  lateen control --dir /srv/mesh --control-port 16010",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Dir, o.Log = dirFlag(cmd), log.options()
+			return app.RunControl(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.Port, "control-port", 15010, "discovery in plain text here, over TLS at +2, health, metrics and debug pages at +4")
+	f.StringVar(&o.ConfigDir, "config-dir", "", "read (and apply to) this directory instead of DIR/config")
+	f.StringVar(&o.CACerts, "ca-certs", "", "directory with ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem, instead of a self-signed root")
+	f.DurationVar(&o.CertTTL, "workload-cert-ttl", 0, "life of workload certificates (default 24h)")
+	f.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "the trust domain of all identities")
+	log.add(cmd)
+	return cmd
+}
+
+func runCommand() *cobra.Command {
+	var o app.RunOptions
+	var log logFlags
+	var ports, labels []string
+	cmd := &cobra.Command{
+		Use:     "run --service NAME --port PORT [flags] -- COMMAND [ARG…]",
+		Short:   "Run a program in the mesh, with its own sidecar and identity",
+		GroupID: cli.GroupRoles,
+		Long: "Starts the program in a network namespace of its own that has nothing but loopback: all it sends goes\n" +
+			"through its sidecar, without the program knowing and without root. Its output, exit code and signals are\n" +
+			"passed through. Where namespaces are forbidden it gets HTTP_PROXY instead, and is told so.",
+		Example: "  lateen run --service reviews --version v1 --port 9080 -- ./reviews\n" +
+			"  lateen run --service db --port 5432:tcp -- postgres -D data",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("name the program after --, for example: lateen run --service web --port 8080 -- ./web")
+			}
+			var err error
+			if o.Ports, err = parsePorts(ports); err != nil {
+				return err
+			}
+			if o.Labels, err = parseLabels(labels); err != nil {
+				return err
+			}
+			o.Dir, o.Namespace, o.Command, o.Log = dirFlag(cmd), namespaceFlag(cmd), args, log.options()
+			return app.RunWorkload(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.StringVar(&o.Service, "service", "", "the service that the program serves")
+	f.StringVar(&o.Version, "version", "", "the program's version: its label for subsets")
+	f.StringArrayVar(&ports, "port", nil, "a port that the program serves, PORT or PORT:NAME; the name's prefix is the protocol, as in Istio (http, grpc, tcp…)")
+	f.StringVar(&o.ServiceAccount, "service-account", "", "the identity's service account (default: the service's name)")
+	f.StringArrayVar(&labels, "label", nil, "a further label, NAME=VALUE")
+	f.StringVar(&o.Locality, "locality", "", "REGION/ZONE/SUBZONE")
+	f.StringVar(&o.LogFile, "log-file", "", "the sidecar's log (default: DIR/log/NAME-sidecar.log)")
+	f.BoolVar(&o.Explicit, "explicit-proxy", false, "do not capture: give the program HTTP_PROXY instead")
+	log.add(cmd)
+	if err := cmd.MarkFlagRequired("service"); err != nil {
+		panic(fmt.Sprintf("flag that was just added: %v", err))
+	}
+	return cmd
+}
+
+func parsePorts(list []string) ([]app.Port, error) {
+	var ports []app.Port
+	for _, s := range list {
+		number, name, _ := strings.Cut(s, ":")
+		n, err := strconv.ParseUint(number, 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("--port %q is not PORT or PORT:NAME", s)
+		}
+		ports = append(ports, app.Port{Number: uint16(n), Name: name})
+	}
+	return ports, nil
+}
+
+func parseLabels(list []string) (map[string]string, error) {
+	labels := map[string]string{}
+	for _, s := range list {
+		name, value, ok := strings.Cut(s, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--label %q is not NAME=VALUE", s)
+		}
+		labels[name] = value
+	}
+	return labels, nil
+}
+
+func proxyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "proxy",
+		Short:   "Run a proxy of its own: a gateway, or one from an Envoy bootstrap file",
+		GroupID: cli.GroupRoles,
+	}
+	cmd.AddCommand(gatewayCommand(), bootstrapCommand())
+	return cmd
+}
+
+func gatewayCommand() *cobra.Command {
+	var o app.GatewayOptions
+	var log logFlags
+	var labels []string
+	cmd := &cobra.Command{
+		Use:   "gateway",
+		Short: "Run a gateway for Gateway resources that select istio: ingressgateway",
+		Long: "Takes requests from outside on --http-port for the HTTP servers of the Gateway resources that select its\n" +
+			"labels, whatever port they name, and sends them into the mesh.",
+		Example: "  lateen proxy gateway\n  lateen proxy gateway --http-port 9000 --label istio=egressgateway",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.Labels, err = parseLabels(labels); err != nil {
+				return err
+			}
+			o.Dir, o.Namespace, o.Log = dirFlag(cmd), namespaceFlag(cmd), log.options()
+			return app.RunGateway(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.HTTPPort, "http-port", 8080, "where to take HTTP, on 127.0.0.1")
+	f.StringVar(&o.Name, "name", "istio-ingressgateway", "the gateway's name")
+	f.StringArrayVar(&labels, "label", []string{"istio=ingressgateway"}, "a label by which Gateway resources select it, NAME=VALUE")
+	log.add(cmd)
+	return cmd
+}
+
+func bootstrapCommand() *cobra.Command {
+	var o app.BootstrapOptions
+	var log logFlags
+	cmd := &cobra.Command{
+		Use:     "envoy -c FILE",
+		Short:   "Run a proxy from an Envoy bootstrap file",
+		Example: "  lateen proxy envoy -c bootstrap.yaml",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Log = log.options()
+			return app.RunBootstrap(cmd.Context(), o)
+		},
+	}
+	cmd.Flags().StringVarP(&o.File, "config-path", "c", "", "the bootstrap file, YAML or JSON")
+	log.add(cmd)
+	if err := cmd.MarkFlagRequired("config-path"); err != nil {
+		panic(fmt.Sprintf("flag that was just added: %v", err))
+	}
+	return cmd
+}
+
+func demoCommand() *cobra.Command {
+	var o app.DemoOptions
+	cmd := &cobra.Command{
+		Use:     "demo",
+		Short:   "Run Istio's Bookinfo in a whole mesh on this machine",
+		GroupID: cli.GroupRoles,
+		Long: "Starts a control plane, a gateway and Bookinfo's six programs, each its own process with its own sidecar\n" +
+			"and identity. Needs no root, no containers and no Kubernetes. Ctrl-C ends everything.",
+		Example: "  lateen demo\n  lateen demo --gateway-port 9000 --control-port 16010 --dir /tmp/mesh\n  lateen demo --check",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Dir, o.Out = dirFlag(cmd), cmd.OutOrStdout()
+			return app.RunDemo(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&o.GatewayPort, "gateway-port", 8080, "where the gateway takes HTTP, on 127.0.0.1")
+	f.IntVar(&o.ControlPort, "control-port", 15010, "the control plane's first port; it takes +0, +2 and +4")
+	f.BoolVar(&o.Check, "check", false, "try everything, print what was seen, end; fail if anything did")
+	return cmd
+}
+
+// sampleCommand runs a sample application's program, so that the demo needs
+// this binary alone. It is not for people, who have bin/bookinfo.
+func sampleCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:                "sample",
+		Hidden:             true,
+		DisableFlagParsing: true,
+		RunE:               func(cmd *cobra.Command, args []string) error { return app.RunSample(cmd.Context(), args) },
+	}
+}
