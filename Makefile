@@ -17,7 +17,7 @@ export CGO_ENABLED ?= 0
 
 .PHONY: help
 help: ## list the commands
-	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/lateen, bin/lateen-proxy and the sample application
@@ -50,6 +50,10 @@ golden: ## refresh the golden files; look at the diff before you commit it
 bench: build ## compare the proxy with Envoy, nginx and HAProxy on this machine
 	./test/install-envoy.sh
 	$(GO) run ./test/bench
+
+.PHONY: bench-control
+bench-control: build ## measure the control plane's delivery beside its goals (ARGS=-short as CI does)
+	$(GO) run ./test/bench/control $(ARGS)
 
 .PHONY: clean
 clean: ## remove what was built

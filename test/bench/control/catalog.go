@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"sync"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+
+	"lateen.dev/lateen/xds"
+)
+
+// kinds are the types that a client subscribes to.
+var kinds = [...]string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType, xds.VirtualHostType}
+
+// Indices into kinds.
+const (
+	clusters = iota
+	assignments
+	listeners
+	routes
+	hosts
+	kindCount
+)
+
+func kindOf(typeURL string) int {
+	for i, t := range kinds {
+		if t == typeURL {
+			return i
+		}
+	}
+	return -1
+}
+
+// catalog knows each body that any client received: read once, however many
+// clients receive it. Safe for use by any number of goroutines.
+type catalog struct {
+	mu    sync.RWMutex
+	names [kindCount]map[string]int
+	known map[uint64]*known
+}
+
+// known is one body: which name it has, and what a client that takes it into
+// use asks for next.
+type known struct {
+	id   int
+	refs []string
+	kind int // of refs
+}
+
+func newCatalog() *catalog {
+	c := &catalog{known: map[uint64]*known{}}
+	for i := range c.names {
+		c.names[i] = map[string]int{}
+	}
+	return c
+}
+
+// id is the number of a name within its kind.
+func (c *catalog) id(kind int, name string) int {
+	c.mu.RLock()
+	id, ok := c.names[kind][name]
+	c.mu.RUnlock()
+	if ok {
+		return id
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if id, ok := c.names[kind][name]; ok {
+		return id
+	}
+	id = len(c.names[kind])
+	c.names[kind][name] = id
+	return id
+}
+
+// look finds what is known of a body.
+func (c *catalog) look(kind int, b body, h uint64) (*known, error) {
+	c.mu.RLock()
+	k := c.known[h]
+	c.mu.RUnlock()
+	if k != nil {
+		return k, nil
+	}
+	k = &known{id: c.id(kind, b.name)}
+	var err error
+	if k.refs, k.kind, err = references(kind, b); err != nil {
+		return nil, fmt.Errorf("%s %q: %w", xds.ShortType(kinds[kind]), b.name, err)
+	}
+	c.mu.Lock()
+	c.known[h] = k
+	c.mu.Unlock()
+	return k, nil
+}
+
+// references are the names that a resource makes its client ask for.
+func references(kind int, b body) (names []string, of int, err error) {
+	switch kind {
+	case clusters:
+		m := &clusterv3.Cluster{}
+		if err := proto.Unmarshal(b.value, m); err != nil {
+			return nil, 0, err
+		}
+		if m.GetType() != clusterv3.Cluster_EDS {
+			return nil, 0, nil
+		}
+		if name := m.GetEdsClusterConfig().GetServiceName(); name != "" {
+			return []string{name}, assignments, nil
+		}
+		return []string{m.GetName()}, assignments, nil
+	case listeners:
+		m := &listenerv3.Listener{}
+		if err := proto.Unmarshal(b.value, m); err != nil {
+			return nil, 0, err
+		}
+		names, err = routeTables(m)
+		return names, routes, err
+	case routes:
+		m := &routev3.RouteConfiguration{}
+		if err := proto.Unmarshal(b.value, m); err != nil {
+			return nil, 0, err
+		}
+		if m.GetVhds() != nil {
+			return []string{m.GetName()}, hosts, nil
+		}
+	}
+	return nil, 0, nil
+}
+
+// routeTables are the route configurations that a listener's filter chains ask
+// for.
+func routeTables(m *listenerv3.Listener) ([]string, error) {
+	var names []string
+	chains := m.GetFilterChains()
+	if d := m.GetDefaultFilterChain(); d != nil {
+		chains = append(chains, d)
+	}
+	for _, chain := range chains {
+		for _, f := range chain.GetFilters() {
+			manager := &hcmv3.HttpConnectionManager{}
+			if !f.GetTypedConfig().MessageIs(manager) {
+				continue
+			}
+			if err := f.GetTypedConfig().UnmarshalTo(manager); err != nil {
+				return nil, err
+			}
+			if name := manager.GetRds().GetRouteConfigName(); name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	return names, nil
+}

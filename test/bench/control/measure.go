@@ -1,0 +1,294 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"lateen.dev/lateen/cli"
+	"lateen.dev/lateen/source/api"
+)
+
+// result is what one scenario measured.
+type result struct {
+	Name     string   `json:"name"`
+	scenario scenario // not in the file: Name says it
+	// Ready is from the start of the process until it served.
+	Ready    time.Duration `json:"ready"`
+	ReadyCPU time.Duration `json:"readyCPU"`
+	// BytesPerClient is the size of all responses until full.
+	BytesPerClient int64         `json:"bytesPerClient"`
+	Full           time.Duration `json:"full"`
+	FullCPU        time.Duration `json:"fullCPU"`
+	PeakRSS        int64         `json:"peakRSS"`
+	// Changes by kind ("endpoint", "route") and way ("files", "api").
+	Changes map[string]*changeResult `json:"changes"`
+	Churn   *churnResult             `json:"churn,omitempty"`
+}
+
+// changeResult is the median over repeated changes.
+type changeResult struct {
+	Latency time.Duration `json:"latency"`
+	Worst   time.Duration `json:"worst"`
+	CPU     time.Duration `json:"cpu"`
+	Bytes   int64         `json:"bytesPerClient"`
+}
+
+// churnResult is what a stream of changes led to.
+type churnResult struct {
+	Rate     float64       `json:"rate"`
+	P50, P99 time.Duration `json:"-"`
+	Cores    float64       `json:"cores"`
+	Seen     int           `json:"seen"`
+	P50Ms    float64       `json:"p50ms"`
+	P99Ms    float64       `json:"p99ms"`
+}
+
+// bench is one scenario under way.
+type bench struct {
+	options
+	s       scenario
+	config  string
+	control *process
+	clients []*client
+	watch   *watch
+	catalog *catalog
+	api     *api.Client
+	result  *result
+	marker  int
+}
+
+// measure runs a scenario from its files to the check of what clients hold.
+func measure(ctx context.Context, o options, s scenario) (*result, error) {
+	dir, err := os.MkdirTemp("", "lateen-control-")
+	if err != nil {
+		return nil, fmt.Errorf("scratch directory: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	b := &bench{options: o, s: s, config: filepath.Join(dir, "config"), watch: &watch{}, catalog: newCatalog(),
+		api: api.NewClient(filepath.Join(dir, cli.SocketName)), result: &result{Name: s.name(), scenario: s, Changes: map[string]*changeResult{}}}
+	defer b.api.Close()
+	if err := b.prepare(); err != nil {
+		return nil, err
+	}
+	if b.control, err = startControl(ctx, o.lateen, dir); err != nil {
+		return nil, err
+	}
+	defer b.control.stop()
+	b.result.Ready, b.result.ReadyCPU = b.control.ready, b.control.cpu()
+	following, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	err = b.steps(following, &g)
+	cancel()
+	return b.result, errors.Join(err, g.Wait())
+}
+
+// prepare writes the mesh and works out how much each client shall have.
+func (b *bench) prepare() error {
+	if err := writeMesh(b.config, b.s); err != nil {
+		return err
+	}
+	ref, err := newReference(b.config, b.catalog)
+	if err != nil {
+		return err
+	}
+	for i := range b.s.clients {
+		c := b.s.newClient(i, b.catalog, b.watch)
+		c.want = ref.counts(c)
+		b.clients = append(b.clients, c)
+	}
+	return nil
+}
+
+func (b *bench) steps(ctx context.Context, g *errgroup.Group) error {
+	if err := b.connect(ctx, g); err != nil {
+		return err
+	}
+	b.pause("change")
+	for _, kind := range []string{"endpoint", "route"} {
+		for _, way := range []string{"files", "api"} {
+			r, err := b.change(ctx, kind, way)
+			if err != nil {
+				return fmt.Errorf("%s change through %s: %w", kind, way, err)
+			}
+			b.result.Changes[kind+" "+way] = r
+		}
+	}
+	if b.s.churn > 0 {
+		b.pause("churn")
+		if err := b.runChurn(ctx); err != nil {
+			return err
+		}
+	}
+	b.result.PeakRSS = b.control.memory("VmHWM")
+	ref, err := newReference(b.config, b.catalog)
+	if err != nil {
+		return err
+	}
+	return ref.checkAll(b.clients)
+}
+
+// pause waits for a key if the user asked for it before this step.
+func (b *bench) pause(step string) {
+	if slices.Contains(strings.Split(b.profile, ","), step) {
+		fmt.Fprintf(os.Stderr, "before step %q of %s: control plane has pid %d; press Enter\n", step, b.s.name(), b.control.cmd.Process.Pid)
+		var line [1]byte
+		_, _ = os.Stdin.Read(line[:])
+	}
+}
+
+// connect starts all clients at once and waits until the last one has
+// everything.
+func (b *bench) connect(ctx context.Context, g *errgroup.Group) error {
+	b.pause("connect")
+	full := b.watch.expect(b.clients, func(c *client, _ int, _ *response) bool { return c.complete() })
+	waiting, cancel := context.WithTimeout(ctx, b.timeout)
+	defer cancel()
+	before, began := b.control.cpu(), time.Now()
+	failed := make(chan error, len(b.clients))
+	for _, c := range b.clients {
+		g.Go(func() error {
+			err := c.run(ctx, b.control.target())
+			if err != nil {
+				failed <- err
+				cancel()
+			}
+			return err
+		})
+	}
+	last, err := full.wait(waiting, "first configuration")
+	if err != nil {
+		select {
+		case err = <-failed:
+		default:
+		}
+		return err
+	}
+	b.result.Full = last.Sub(began)
+	b.settle(ctx)
+	b.result.FullCPU = b.control.cpu() - before
+	for _, c := range b.clients {
+		b.result.BytesPerClient += c.bytes.Load()
+	}
+	b.result.BytesPerClient /= int64(len(b.clients))
+	return nil
+}
+
+// settle waits until the server rests, so that a step is not charged for what
+// came before it, and is charged for what follows from it.
+func (b *bench) settle(ctx context.Context) {
+	const (
+		window = 100 * time.Millisecond
+		rest   = 3 * time.Millisecond
+	)
+	for range 50 {
+		before := b.control.cpu()
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(window):
+		}
+		if b.control.cpu()-before < rest {
+			return
+		}
+	}
+}
+
+// change makes the same kind of change several times, one after another.
+func (b *bench) change(ctx context.Context, kind, way string) (*changeResult, error) {
+	var latencies, costs []time.Duration
+	var bytes int64
+	for range b.changes {
+		b.marker++
+		marker, file, text, wanted := fmt.Sprintf("10.250.%d.%d", 100+b.marker>>8, b.marker&255), changeService, changedService, []int{assignments}
+		if kind == "route" {
+			marker, file, text, wanted = fmt.Sprintf("mk-%d-mk", b.marker), changeRoute, changedRoute, []int{routes, hosts}
+		}
+		g := b.watch.expect(b.clients, contains(marker, wanted...))
+		waiting, cancel := context.WithTimeout(ctx, b.timeout)
+		defer cancel()
+		received, before, began := b.received(), b.control.cpu(), time.Now()
+		if err := b.write(ctx, way, file, text(marker)); err != nil {
+			return nil, err
+		}
+		last, err := g.wait(waiting, kind)
+		if err != nil {
+			return nil, err
+		}
+		latencies = append(latencies, last.Sub(began))
+		b.settle(ctx)
+		costs = append(costs, b.control.cpu()-before)
+		bytes += b.received() - received
+	}
+	return &changeResult{Latency: percentile(latencies, 0.5), Worst: latencies[len(latencies)-1], CPU: percentile(costs, 0.5),
+		Bytes: bytes / int64(b.changes*len(b.clients))}, nil
+}
+
+func (b *bench) received() (n int64) {
+	for _, c := range b.clients {
+		n += c.bytes.Load()
+	}
+	return n
+}
+
+// write changes a file, as an editor does, or applies its content.
+func (b *bench) write(ctx context.Context, way, file, text string) error {
+	if way == "api" {
+		if _, err := b.api.Apply(ctx, api.ApplyRequest{Files: []api.File{{Name: file, Data: text}}}); err != nil {
+			return fmt.Errorf("apply: %w", err)
+		}
+		return nil
+	}
+	temporary := filepath.Join(b.config, "."+file)
+	if err := os.WriteFile(temporary, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("change: %w", err)
+	}
+	if err := os.Rename(temporary, filepath.Join(b.config, file)); err != nil {
+		return fmt.Errorf("change: %w", err)
+	}
+	return nil
+}
+
+// churnRate is how many services change in a second.
+const churnRate = 100
+
+// runChurn changes one service after another, through files.
+func (b *bench) runChurn(ctx context.Context) error {
+	ch := &churn{began: map[int]time.Time{}}
+	b.watch.churn.Store(ch)
+	defer b.watch.churn.Store(nil)
+	before, began := b.control.cpu(), time.Now()
+	tick := time.NewTicker(time.Second / churnRate)
+	defer tick.Stop()
+	n := 0
+	for ; time.Since(began) < b.s.churn; n++ {
+		ch.begin(n + 1)
+		if err := b.write(ctx, "files", churnFile(n%churning), churnService(n%churning, churnAddress(n+1))); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+	took := time.Since(began)
+	cpu := b.control.cpu() - before
+	b.settle(ctx)
+	ch.mu.Lock()
+	defer ch.mu.Unlock()
+	r := &churnResult{Rate: float64(n) / took.Seconds(), P50: percentile(ch.took, 0.5), P99: percentile(ch.took, 0.99),
+		Cores: cpu.Seconds() / took.Seconds(), Seen: len(ch.took)}
+	r.P50Ms, r.P99Ms = millis(r.P50), millis(r.P99)
+	b.result.Churn = r
+	return nil
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
