@@ -41,7 +41,6 @@ type Conn struct {
 	closing   bool // the connection ends after this exchange
 	answered  bool // the response is complete
 	draining  func() bool
-	expect    bool // the client waits for 100 Continue
 }
 
 var (
@@ -153,7 +152,7 @@ func (c *Conn) exchange(n int) {
 	c.at += n
 	c.floor = c.at
 	c.framed, c.answered = false, false
-	c.minor, c.closing, c.expect = h.Minor, h.Close || c.draining(), h.ExpectContinue
+	c.minor, c.closing = h.Minor, h.Close || c.draining()
 	c.buf.body.Reset(h.Framing, h.ContentLength, c.lim, true)
 	c.handler.Handle(c)
 	if !c.answered || !c.buf.body.Done() {
@@ -247,12 +246,6 @@ func (c *Conn) Next(wait, framed bool) (exchange.Piece, error) {
 		if err != nil || len(p.Data) > 0 || p.End || !wait {
 			return p, err
 		}
-		if c.expect {
-			c.expect = false
-			if _, err := c.conn.Write(continueHead); err != nil {
-				return exchange.Piece{}, c.failed(err)
-			}
-		}
 		n, err := c.conn.Read(c.space())
 		c.end += n
 		if n > 0 {
@@ -264,8 +257,6 @@ func (c *Conn) Next(wait, framed bool) (exchange.Piece, error) {
 		return exchange.Piece{}, c.failed(err)
 	}
 }
-
-var continueHead = http1.AppendContinue(nil)
 
 func (c *Conn) failed(err error) error {
 	switch {
@@ -302,7 +293,6 @@ func (c *Conn) Respond(h *http1.Head, first exchange.Piece) error {
 		_, err := c.conn.Write(http1.AppendEnd(http1.AppendResponse(c.buf.out[:0], h)))
 		return err
 	}
-	c.expect = false
 	c.chooseFraming(h)
 	out := http1.AppendResponse(c.buf.out[:0], h)
 	switch {

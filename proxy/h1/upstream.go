@@ -35,9 +35,10 @@ type Upstream struct {
 	framing  http1.Framing // of the request
 	sent     bool          // the request is complete
 	received bool          // the response is complete
-	broken   bool          // the connection can't be used again
-	begun    bool          // something has been written in this exchange
+	pending  bool          // Send has left its bytes in buf.out
+	broken   atomic.Bool   // the connection can't be used again
 	tunnel   bool
+	chunk    []byte // of Write, which may run beside Response and Next
 
 	// IdleSince is the owner's: when the connection became idle.
 	IdleSince sock.Instant
@@ -69,7 +70,7 @@ func (u *Upstream) Local() netip.AddrPort { return u.local }
 func (u *Upstream) Begin(client *sock.Conn) {
 	u.exchanges++
 	u.incoming = incoming{buf: takeBuffers()}
-	u.sent, u.received, u.tunnel, u.begun = false, false, false, false
+	u.sent, u.received, u.tunnel, u.pending = false, false, false, false
 	u.conn.Watch(client)
 }
 
@@ -81,6 +82,7 @@ func (u *Upstream) Send(h *http1.Head, first exchange.Piece) error {
 	u.buf.out = appendPiece(out, u.framing, first, nil)
 	u.sent = first.End
 	if u.sent && !h.Upgrade && h.Method != http1.MethodConnect {
+		u.pending = true
 		return nil
 	}
 	if u.exchanges > 1 {
@@ -108,10 +110,6 @@ func appendPiece(out []byte, framing http1.Framing, p exchange.Piece, trailers *
 }
 
 func (u *Upstream) flush() error {
-	if len(u.buf.out) == 0 {
-		return nil
-	}
-	u.begun = true
 	_, err := u.conn.Write(u.buf.out)
 	u.buf.out = u.buf.out[:0]
 	if err != nil {
@@ -123,12 +121,13 @@ func (u *Upstream) flush() error {
 // Write implements exchange.Upstream.
 func (u *Upstream) Write(p exchange.Piece, trailers *header.List) error {
 	u.sent = p.End
+	data := p.Data
 	if u.framing == http1.FramingChunked && !p.Framed && !u.tunnel {
-		u.buf.out = appendPiece(u.buf.out, u.framing, p, trailers)
-		return u.flush()
+		u.chunk = appendPiece(u.chunk[:0], u.framing, p, trailers)
+		data = u.chunk
 	}
-	if len(p.Data) > 0 {
-		if _, err := u.conn.Write(p.Data); err != nil {
+	if len(data) > 0 {
+		if _, err := u.conn.Write(data); err != nil {
 			return u.failed(err, "writing request body")
 		}
 	}
@@ -146,7 +145,7 @@ func (u *Upstream) Response(h *http1.Head, framed bool) (exchange.Piece, error) 
 		if u.at < u.end {
 			n, err := http1.ParseResponse(h, u.unread(), u.method, u.lim)
 			if err != nil {
-				u.broken = true
+				u.broken.Store(true)
 				return exchange.Piece{}, fmt.Errorf("%w: %w", exchange.ErrProtocol, err)
 			}
 			if n > 0 {
@@ -164,8 +163,8 @@ func (u *Upstream) fill() error {
 	space := u.space()
 	var n int
 	var err error
-	if len(u.buf.out) > 0 {
-		u.begun = true
+	if u.pending {
+		u.pending = false
 		n, err = u.conn.WriteRead(u.buf.out, space)
 		u.buf.out = u.buf.out[:0]
 	} else {
@@ -187,7 +186,9 @@ func (u *Upstream) headRead(h *http1.Head, n int, framed bool) (exchange.Piece, 
 	u.floor = u.at
 	u.tunnel = h.Framing == http1.FramingTunnel
 	u.framed = framed && h.Framing == http1.FramingChunked
-	u.broken = u.broken || h.Close || h.Framing == http1.FramingClose || u.tunnel
+	if h.Close || h.Framing == http1.FramingClose || u.tunnel {
+		u.broken.Store(true)
+	}
 	u.buf.body.Reset(h.Framing, h.ContentLength, u.lim, !u.framed)
 	return u.took(u.piece())
 }
@@ -195,11 +196,11 @@ func (u *Upstream) headRead(h *http1.Head, n int, framed bool) (exchange.Piece, 
 // took looks at a piece before it is handed out.
 func (u *Upstream) took(p exchange.Piece, err error) (exchange.Piece, error) {
 	if err != nil {
-		u.broken = true
+		u.broken.Store(true)
 		return p, err
 	}
 	if u.received = p.End; u.received && u.at < u.end {
-		u.broken = true // bytes behind a response that nobody asked for
+		u.broken.Store(true) // bytes behind a response that nobody asked for
 	}
 	return p, nil
 }
@@ -231,7 +232,7 @@ func (u *Upstream) Trailers(l *header.List) {
 // failed turns an error of the socket into one of the exchange.
 func (u *Upstream) failed(err error, doing string) error {
 	if u.canceled.Load() {
-		u.broken = true
+		u.broken.Store(true)
 		return exchange.ErrCanceled
 	}
 	var e *sock.Error
@@ -251,7 +252,7 @@ func (u *Upstream) failed(err error, doing string) error {
 	case reason == sock.ReasonEOF || e == nil:
 		as = exchange.ErrRemoteEnd
 	}
-	u.broken = true
+	u.broken.Store(true)
 	return fmt.Errorf("%s: %w: %w", doing, as, err)
 }
 
@@ -270,7 +271,8 @@ func (u *Upstream) Close() {
 		u.buf.give()
 		u.buf = nil
 	}
-	if u.broken || !u.sent || !u.received || u.canceled.Load() {
+	u.chunk = nil
+	if u.broken.Load() || !u.sent || !u.received || u.canceled.Load() {
 		u.Discard()
 		return
 	}

@@ -199,6 +199,10 @@ func (h *Host) handshake(l *Link, o *ConnectOptions, timeout time.Duration) erro
 	}
 	h.cluster.Stats.Inc(o.Shard, TLSHandshakes)
 	l.TLS = &r
+	if id := r.PeerID(); id != "" && id != h.Principal() {
+		h.principal.Store(&id)
+		h.Peer.Store(nil)
+	}
 	return nil
 }
 

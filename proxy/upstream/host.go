@@ -34,6 +34,8 @@ type Host struct {
 	mu      sync.Mutex // guards clients
 	clients map[clientKey]*tlsconn.Client
 
+	principal atomic.Pointer[string] // SPIFFE id of the last certificate seen
+
 	// Peer is telemetry's: what is bound for requests to this host.
 	Peer atomic.Pointer[any]
 }
@@ -90,6 +92,34 @@ func (h *Host) Ejected() bool { return h.ejected.Load() }
 
 // Usable tells whether the host gets requests when its cluster isn't panicking.
 func (h *Host) Usable() bool { return h.Endpoint().Health.Usable() && !h.ejected.Load() }
+
+// Principal is the SPIFFE id that the host has proved, or "".
+func (h *Host) Principal() string {
+	if p := h.principal.Load(); p != nil {
+		return *p
+	}
+	return ""
+}
+
+// BeginRequest counts a try; EndRequest must follow.
+func (h *Host) BeginRequest(shard uint32) {
+	h.active.Add(1)
+	h.Stats.RqTotal.Add(1)
+	h.cluster.Stats.Inc(shard, RqActive)
+}
+
+// EndRequest takes a try off the books.
+func (h *Host) EndRequest(shard uint32) {
+	h.active.Add(-1)
+	h.cluster.Stats.Add(shard, RqActive, -1)
+}
+
+// Answered counts a response.
+func (h *Host) Answered(shard uint32, code int) {
+	h.cluster.Stats.Inc(shard, RqCompleted)
+	h.cluster.Stats.Inc(shard, codeClass(code))
+	h.Report(code, false)
+}
 
 // pool returns the host's pool of a shard for a kind of connection.
 func (h *Host) pool(shard uint32, v variant) *pool {

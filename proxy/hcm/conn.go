@@ -1,0 +1,210 @@
+package hcm
+
+import (
+	"errors"
+	"net/netip"
+	"sync"
+	"time"
+
+	"lateen.dev/lateen/proxy/h1"
+	"lateen.dev/lateen/proxy/listen"
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/proxy/upstream"
+	"lateen.dev/lateen/telemetry"
+	"lateen.dev/lateen/wire/http1"
+	"lateen.dev/lateen/wire/http2"
+	"lateen.dev/lateen/wire/sniff"
+	"lateen.dev/lateen/wire/sock"
+)
+
+// conn is one downstream connection.
+type conn struct {
+	m   *Manager
+	acc *listen.Accepted
+	// born is when the connection began, for max_connection_duration.
+	born sock.Instant
+	// secure is what the metrics call connection_security_policy; names are the peer certificate's for RBAC.
+	mutual     bool
+	names      [][]byte
+	serverName []byte
+	scheme     string
+
+	local, remote, direct netip.AddrPort
+
+	mu    sync.Mutex // guards what follows: HTTP/2 streams share the connection
+	peers peerCache
+	xfcc  []byte // the connection's element of x-forwarded-client-cert
+	http2 *http2.Conn
+}
+
+// Serve serves a connection until it ends.
+func (m *Manager) Serve(acc *listen.Accepted) error {
+	c := &conn{m: m, acc: acc, serverName: []byte(acc.SNI), born: sock.Now(), scheme: "http", local: acc.Local, remote: acc.Remote, direct: acc.Direct}
+	if acc.TLS != nil {
+		c.scheme = "https"
+		c.takeNames()
+	}
+	if m.speaksHTTP2(acc) {
+		return c.serve2()
+	}
+	hc := h1.NewConn(acc.Conn, c, h1.Config{
+		Limits:   &m.limits,
+		Timeouts: h1.Timeouts{Idle: m.cfg.Timeouts.Idle, Head: m.cfg.Timeouts.RequestHeaders},
+		Draining: c.draining,
+	})
+	return hc.Run()
+}
+
+func (c *conn) takeNames() {
+	p := c.acc.TLS.Peer
+	if p == nil {
+		return
+	}
+	c.mutual = true
+	list := p.URIs
+	if len(list) == 0 {
+		list = p.DNSNames
+	}
+	for _, n := range list {
+		c.names = append(c.names, []byte(n))
+	}
+	if len(list) == 0 {
+		c.names = append(c.names, []byte(p.Leaf.Subject.String()))
+	}
+}
+
+func (m *Manager) speaksHTTP2(acc *listen.Accepted) bool {
+	switch m.cfg.Codec {
+	case plan.CodecHTTP2:
+		return true
+	case plan.CodecHTTP1:
+		return false
+	}
+	switch acc.Protocol() {
+	case "h2", "istio-h2":
+		return true
+	case "":
+		if len(acc.ALPN) > 0 && acc.ALPN[0] == "h2c" {
+			return true
+		}
+		return acc.TLS == nil && len(acc.ALPN) == 0 && preface(acc.Conn, m.cfg.Timeouts.Idle)
+	}
+	return false
+}
+
+// draining tells whether the connection should end when it may.
+func (c *conn) draining() bool {
+	if c.acc.Drain.Draining() {
+		return true
+	}
+	limit := c.m.cfg.Timeouts.MaxConnection
+	return limit > 0 && sock.Now().Sub(c.born) >= limit
+}
+
+// Handle implements h1.Handler.
+func (c *conn) Handle(d *h1.Conn) {
+	s := takeStream()
+	h := d.Request()
+	protocol := telemetry.ProtocolHTTP11
+	if h.Minor == 0 {
+		protocol = telemetry.ProtocolHTTP10
+	}
+	s.begin(c, d, h, protocol)
+	if limit := c.m.cfg.Limits.MaxRequestsPerConnection; limit > 0 && d.Requests() >= uint64(limit) {
+		d.CloseAfter()
+	}
+	s.client = d.Sock()
+	s.closeAfter = d.CloseAfter
+	s.run()
+	s.give()
+}
+
+// Reject implements h1.Handler.
+func (c *conn) Reject(d *h1.Conn, why http1.Reason) {
+	s := takeStream()
+	c.m.stat(c.acc.Shard).cxErr.Add(1)
+	s.begin(c, d, &s.bad, telemetry.ProtocolHTTP11)
+	r := reply{status: why.Status(), flags: telemetry.FlagDownstreamProtocolError, details: why.Detail()}
+	switch {
+	case why == h1.HeadTimeout:
+		r = reply{status: 408, details: "request_header_timeout", body: "request header timeout"}
+		c.m.stat(c.acc.Shard).rqTimeout.Add(1)
+	case why == http1.HeadTooLarge || why == http1.TooManyFields:
+		c.m.stat(c.acc.Shard).rqTooLarge.Add(1)
+	}
+	s.reply(r)
+	s.finish()
+	s.give()
+}
+
+// serve2 serves an HTTP/2 connection.
+func (c *conn) serve2() error {
+	cfg := upstream.HTTP2Config(&c.m.cfg.HTTP2)
+	cfg.MaxHeaderBytes, cfg.MaxHeaderFields = c.m.cfg.Limits.MaxHeadBytes, int(c.m.cfg.Limits.MaxHeaderCount)
+	t := &transport2{conn: c.acc.Conn}
+	c.http2 = http2.NewServer(t, cfg, c.handle2)
+	t.idle = func() bool {
+		if c.draining() {
+			c.http2.Drain()
+			return true
+		}
+		return c.http2.Streams() > 0
+	}
+	t.timeout = c.m.cfg.Timeouts.Idle
+	return c.http2.Run()
+}
+
+// handle2 serves a stream.
+func (c *conn) handle2(st *http2.Stream) {
+	s := takeStream()
+	d := &s.down2
+	d.Begin(st, &s.bad)
+	s.begin(c, d, &s.bad, telemetry.ProtocolHTTP2)
+	d.OnReset(s.clientReset)
+	s.run()
+	d.OnReset(nil)
+	d.End()
+	s.give()
+	if c.draining() {
+		c.http2.Drain()
+	}
+}
+
+// transport2 lets an HTTP/2 connection read from a socket, and ends it when nothing comes for the idle timeout and
+// there is no stream.
+type transport2 struct {
+	conn    *sock.Conn
+	timeout time.Duration
+	// idle is asked when the timeout has passed or draining has begun; it reports whether to go on.
+	idle func() bool
+}
+
+func (t *transport2) Read(p []byte) (int, error) {
+	for {
+		if t.timeout > 0 {
+			t.conn.SetReadDeadline(sock.Now().Add(t.timeout))
+		}
+		n, err := t.conn.Read(p)
+		if n == 0 && wokenUp(err) && t.idle() {
+			continue
+		}
+		return n, err
+	}
+}
+
+func (t *transport2) Write(p []byte) (int, error) { return t.conn.Write(p) }
+
+func (t *transport2) Close() error { return t.conn.Close() }
+
+// wokenUp tells an end of waiting from an end of the connection.
+func wokenUp(err error) bool {
+	return errors.Is(err, sock.ErrTimeout) || errors.Is(err, sock.ErrInterrupted)
+}
+
+// preface looks whether a client without ALPN begins with HTTP/2's preface.
+func preface(c *sock.Conn, timeout time.Duration) bool {
+	r, err := sniff.Detect(c, timeout)
+	return err == nil && r.Kind == sniff.HTTP2
+}
+
+var _ h1.Handler = (*conn)(nil)

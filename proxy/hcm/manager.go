@@ -1,0 +1,97 @@
+package hcm
+
+import (
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/wire/http1"
+)
+
+// Manager is the runtime of one HTTP connection manager.
+type Manager struct {
+	engine *Engine
+	cfg    *plan.HTTPConnectionManager
+	limits http1.Limits
+	filter filters
+	// Stats of the manager, which outlive changes of its configuration under one prefix.
+	Stats      *Stats
+	serverName []byte
+	via        []byte
+	inbound    bool
+	outbound   bool
+}
+
+// filters are the manager's filters, by kind: what isn't configured is nil and costs a comparison.
+type filters struct {
+	order  []step
+	router *plan.Router
+	stats  *plan.Stats
+	peer   *plan.PeerMetadata
+	alpn   *plan.ALPN
+	grpc   bool
+}
+
+// step is a filter that decides about requests, in its place in the order.
+type step struct {
+	name     string
+	disabled bool
+	rbac     *plan.RBAC
+	fault    *plan.Fault
+	cors     *plan.CORS
+}
+
+// New compiles a manager. stats may come from a manager that this one replaces.
+func New(e *Engine, cfg *plan.HTTPConnectionManager, direction plan.Direction, shards int, stats *Stats) *Manager {
+	if stats == nil {
+		stats = &Stats{shards: make([]statShard, max(1, shards))}
+	}
+	m := &Manager{
+		engine: e, cfg: cfg, Stats: stats, serverName: []byte(cfg.ServerName), via: []byte(cfg.Via),
+		inbound: direction == plan.Inbound, outbound: direction == plan.Outbound,
+		limits: http1.Limits{
+			MaxHeadBytes: int(cfg.Limits.MaxHeadBytes), MaxFields: int(cfg.Limits.MaxHeaderCount), AcceptHTTP10: cfg.HTTP1.AcceptHTTP10,
+		},
+	}
+	if len(m.serverName) == 0 {
+		m.serverName = []byte("envoy")
+	}
+	m.filter = compileFilters(cfg.Filters)
+	return m
+}
+
+func compileFilters(list []plan.HTTPFilter) filters {
+	var f filters
+	for i := range list {
+		s := step{name: list[i].Name, disabled: list[i].Disabled}
+		switch c := list[i].Config.(type) {
+		case *plan.Router:
+			f.router = c
+			continue
+		case *plan.Stats:
+			f.stats = c
+			continue
+		case *plan.PeerMetadata:
+			f.peer = c
+			continue
+		case *plan.ALPN:
+			f.alpn = c
+			continue
+		case *plan.GRPCStats:
+			f.grpc = true
+			continue
+		case *plan.RBAC:
+			s.rbac = c
+		case *plan.Fault:
+			s.fault = c
+		case *plan.CORS:
+			s.cors = c
+		default:
+			continue
+		}
+		f.order = append(f.order, s)
+	}
+	return f
+}
+
+// stat is the shard's statistics.
+func (m *Manager) stat(shard uint32) *statShard {
+	return &m.Stats.shards[shard%uint32(len(m.Stats.shards))]
+}

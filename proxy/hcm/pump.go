@@ -1,0 +1,87 @@
+package hcm
+
+import (
+	"sync/atomic"
+	"time"
+
+	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/wire/sock"
+)
+
+// pump passes the rest of a request's body on while the response is being awaited or copied.
+type pump struct {
+	s       *stream
+	up      exchange.Upstream
+	done    chan struct{}
+	stopped atomic.Bool  // by join
+	last    atomic.Int64 // when the last piece came, a sock.Instant
+
+	// what the goroutine leaves behind
+	received int64
+	end      sock.Instant
+	whole    bool
+}
+
+func (s *stream) startPump(up exchange.Upstream) *pump {
+	p := &pump{s: s, up: up, done: make(chan struct{})}
+	s.pump = p
+	go p.run()
+	return p
+}
+
+func (p *pump) run() {
+	defer close(p.done)
+	s := p.s
+	for {
+		s.down.Deadline(0)
+		piece, err := s.down.Next(true, s.router.framed)
+		if err != nil {
+			if !p.stopped.Load() {
+				// The client has failed in the middle of its request; nobody waits for an answer.
+				s.gone.Store(true)
+				p.up.Cancel()
+			}
+			return
+		}
+		p.received += int64(len(piece.Data))
+		p.last.Store(int64(sock.Now()))
+		s.keepPiece(piece) // the main goroutine looks at it only after join
+		if err := p.up.Write(piece, s.requestTrailers(piece)); err != nil {
+			return // the one who reads will see why
+		}
+		if piece.End {
+			p.whole, p.end = true, sock.Now()
+			return
+		}
+	}
+}
+
+// join ends the pump, by force if the request isn't complete, and takes over what it counted.
+func (p *pump) join() {
+	select {
+	case <-p.done:
+	default:
+		p.stopped.Store(true)
+		p.s.down.Stop()
+		p.up.Cancel()
+		<-p.done
+	}
+	s := p.s
+	s.pump = nil
+	s.bodyIn += p.received
+	s.router.whole = s.router.whole || p.whole
+	if p.whole {
+		s.rec.RequestReceived = p.end.Sub(s.start)
+	} else {
+		s.router.keeping = false // the rest can't be read any more
+	}
+}
+
+// pumpedLately tells whether the client has sent something within the idle timeout, so that the exchange isn't idle.
+func (s *stream) pumpedLately() bool {
+	if s.pump == nil || s.router.deadline != 0 && sock.Now() >= s.router.deadline {
+		return false
+	}
+	last := sock.Instant(s.pump.last.Load())
+	return last != 0 && sock.Now().Sub(last) < max(s.router.idle, time.Millisecond)
+}

@@ -1,0 +1,164 @@
+package hcm
+
+import (
+	"strconv"
+
+	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/proxy/filter/cors"
+	"lateen.dev/lateen/telemetry"
+	"lateen.dev/lateen/wire/header"
+	"lateen.dev/lateen/wire/http1"
+)
+
+// reply is a response that the proxy makes itself.
+type reply struct {
+	status      int
+	flags       telemetry.ResponseFlags
+	details     string
+	body        string
+	bytes       []byte // instead of body
+	contentType string
+	location    []byte
+	grpcStatus  int  // for gRPC requests; 0 derives it from status
+	overloaded  bool // adds x-envoy-overloaded
+	preflight   bool // adds the answer to a CORS preflight
+	routed      bool // the route's response header mutations apply
+	allow       bool
+}
+
+var (
+	textPlain    = []byte("text/plain")
+	textGRPC     = []byte("application/grpc")
+	textTrue     = []byte("true")
+	nameGRPCMsg  = header.NewName("grpc-message")
+	nameLocation = header.NewName("location")
+)
+
+// reply answers the request.
+func (s *stream) reply(r reply) {
+	s.rec.Flags |= r.flags
+	s.rec.CodeDetails = r.details
+	if s.answered {
+		s.down.Reset()
+		return
+	}
+	if r.bytes == nil {
+		r.bytes = []byte(r.body)
+	}
+	h := &s.resp
+	h.Reset()
+	h.Status = r.status
+	s.rec.ResponseCode = uint16(r.status)
+	s.localReply(&r)
+	h.Status = int(s.rec.ResponseCode)
+	if s.grpc {
+		s.grpcReply(h, &r)
+	} else if len(r.bytes) > 0 {
+		ct := []byte(r.contentType)
+		if len(ct) == 0 {
+			ct = textPlain
+		}
+		h.AddKnown(header.ContentType, ct)
+	}
+	if r.location != nil {
+		h.AddName(nameLocation, r.location)
+	}
+	if r.overloaded {
+		h.AddKnown(header.XEnvoyOverloaded, textTrue)
+	}
+	if r.preflight {
+		cors.PreflightHeaders(&h.List, s.corsRule, cors.Verdict{Preflight: true, Allowed: r.allow}, cors.Origin(&s.head))
+	}
+	if r.routed || r.location != nil {
+		s.mutate(&h.List, s.decision.Headers.Response)
+	}
+	s.send(h, r.bytes)
+}
+
+// send sends a local response with its body.
+func (s *stream) send(h *http1.Head, body []byte) {
+	h.ContentLength = int64(len(body))
+	h.Framing = http1.FramingLength
+	if len(body) == 0 || s.req.Method == http1.MethodHead {
+		h.Framing, body = http1.FramingNone, nil
+	}
+	s.finalHeaders(h, false)
+	s.answered = true
+	if err := s.down.Respond(h, exchange.Piece{Data: body, End: true}); err != nil {
+		s.gone.Store(true)
+		return
+	}
+	s.bodyOut = int64(len(body))
+	s.router.complete = true
+	s.respFields.List = &h.List
+	s.rec.Response = &s.respFields
+}
+
+// grpcReply turns a reply into the trailers-only response that gRPC clients understand.
+func (s *stream) grpcReply(h *http1.Head, r *reply) {
+	status := r.grpcStatus
+	if status == 0 {
+		status = grpcStatusOf(h.Status)
+	}
+	h.Status = 200
+	s.rec.ResponseCode, s.rec.GRPCStatus = 200, int16(status)
+	h.AddKnown(header.ContentType, textGRPC)
+	h.AddKnown(header.GRPCStatus, strconv.AppendInt(nil, int64(status), 10))
+	if len(r.bytes) > 0 {
+		h.AddName(nameGRPCMsg, percentEncode(r.bytes))
+		r.bytes = nil
+	}
+}
+
+// grpcStatusOf maps a status as gRPC's clients do.
+func grpcStatusOf(status int) int {
+	switch status {
+	case 200:
+		return 0
+	case 400:
+		return 13
+	case 401:
+		return 16
+	case 403:
+		return 7
+	case 404:
+		return 12
+	case 429, 502, 503, 504:
+		return 14
+	}
+	return 2
+}
+
+func percentEncode(b []byte) []byte {
+	out := make([]byte, 0, len(b))
+	for _, c := range b {
+		if c >= ' ' && c <= '~' && c != '%' {
+			out = append(out, c)
+			continue
+		}
+		const digits = "0123456789ABCDEF"
+		out = append(out, '%', digits[c>>4], digits[c&15])
+	}
+	return out
+}
+
+// localReply applies the manager's local_reply_config.
+func (s *stream) localReply(r *reply) {
+	for i := range s.m.cfg.Replies {
+		lr := &s.m.cfg.Replies[i]
+		if !lr.Filter.Log(&s.rec, &s.head, s.input.Random) {
+			continue
+		}
+		if lr.Status != 0 {
+			s.rec.ResponseCode = lr.Status
+		}
+		if lr.Body != nil {
+			r.bytes = lr.Body.Append(nil, &s.rec)
+		}
+		if lr.ContentType != "" {
+			r.contentType = lr.ContentType
+		}
+		s.mutate(&s.resp.List, lr.Headers)
+		return
+	}
+}
