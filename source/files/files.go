@@ -18,6 +18,10 @@ type Options struct {
 	Name string
 	// Revision is where counting begins, for an owner that remembers it.
 	Revision uint64
+	// Remembered, if set, tells what a file held when it was last good. It is
+	// asked about files that are broken when they are first seen, so that a
+	// restart serves what was served before.
+	Remembered func(path string) []*config.Object
 	// Changed, if set, hears of every batch after the sink, in Run's goroutine.
 	// via is "file" for changes found on disk, otherwise what Edit was given.
 	Changed func(b source.Batch, via string)
@@ -40,7 +44,9 @@ func New(o Options) *Source {
 	if o.Name == "" {
 		o.Name = "file"
 	}
-	return &Source{o: o, edits: make(chan edit), done: make(chan struct{}), tree: NewTree(o.Name), revision: o.Revision}
+	s := &Source{o: o, edits: make(chan edit), done: make(chan struct{}), tree: NewTree(o.Name), revision: o.Revision}
+	s.tree.remembered = o.Remembered
+	return s
 }
 
 // Name implements source.Source.

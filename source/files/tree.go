@@ -18,8 +18,11 @@ import (
 // about.
 type Tree struct {
 	origin string // Origin.Source of the objects
-	files  map[string]*file
-	live   map[config.Key]*config.Object
+	// remembered tells what a file held when it was last good, for files that
+	// are broken when they are first seen. It may be nil.
+	remembered func(path string) []*config.Object
+	files      map[string]*file
+	live       map[config.Key]*config.Object
 	// holders lists the files that hold a key, sorted.
 	holders map[config.Key][]string
 }
@@ -44,6 +47,9 @@ type Content struct {
 	Gone bool
 	// Err says that it exists but can't be read; what it held stays live.
 	Err error
+	// Dropped are objects that were taken out on purpose: they don't stay live,
+	// whatever else is broken in the file.
+	Dropped []config.Key
 }
 
 // Update takes the new contents of some files, as one step, and returns what
@@ -82,6 +88,9 @@ func (t *Tree) read(c Content, old *file) *file {
 	next := &file{objects: map[config.Key]*config.Object{}}
 	if c.Err != nil {
 		next.problems = config.Problems{unreadable(c)}
+		if old == nil {
+			old = t.recall(c.Path)
+		}
 		keep(next, old, func(config.Key) bool { return true })
 		return next
 	}
@@ -109,8 +118,25 @@ func (t *Tree) read(c Content, old *file) *file {
 		named[item.Key] = known
 		next.problems = append(next.problems, problems...)
 	}
-	keep(next, old, func(key config.Key) bool { return broken[key] || lost && !named[key] })
+	if old == nil && (lost || len(broken) > 0) {
+		old = t.recall(c.Path)
+	}
+	keep(next, old, func(key config.Key) bool {
+		return (broken[key] || lost && !named[key]) && !slices.Contains(c.Dropped, key)
+	})
 	return next
+}
+
+// recall makes a file of what is remembered of it, nil if nothing is.
+func (t *Tree) recall(path string) *file {
+	if t.remembered == nil {
+		return nil
+	}
+	f := &file{objects: map[config.Key]*config.Object{}}
+	for _, o := range t.remembered(path) {
+		f.objects[o.Key] = o
+	}
+	return f
 }
 
 // keep copies objects of the old file, which the new one doesn't have, into it.

@@ -48,7 +48,7 @@ func (s *Store) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyRespons
 	}
 	var results []api.Result
 	resp.Revision, err = s.Edit(ctx, "apply", func(t *files.Tree) ([]files.Content, error) {
-		p := plan{now: map[string][]byte{}, before: map[string][]byte{}}
+		p := newPlan()
 		results = nil
 		for _, w := range req.wishes {
 			result, err := s.put(&p, t, w)
@@ -146,8 +146,13 @@ func preview(live []*config.Object, wishes []wish) []api.Result {
 
 // plan holds the new contents of files until all are known to be possible.
 type plan struct {
-	now    map[string][]byte // nil: remove
-	before map[string][]byte // nil: wasn't there
+	now     map[string][]byte // nil: remove
+	before  map[string][]byte // nil: wasn't there
+	dropped map[string][]config.Key
+}
+
+func newPlan() plan {
+	return plan{now: map[string][]byte{}, before: map[string][]byte{}, dropped: map[string][]config.Key{}}
 }
 
 // load is the content of a file as planned so far.
@@ -194,6 +199,9 @@ func (s *Store) put(p *plan, t *files.Tree, w wish) (api.Result, error) {
 	if err != nil {
 		return result, fmt.Errorf("%s: %w", path, err)
 	}
+	if !stored(data, w.object) {
+		return result, fmt.Errorf("%s can't be read, so nothing can be added to it; mend or remove the file first", path)
+	}
 	p.now[path] = data
 	return result, nil
 }
@@ -219,7 +227,7 @@ func (p *plan) write() ([]files.Content, error) {
 			}
 			return nil, err
 		}
-		contents = append(contents, files.Content{Path: path, Data: data, Gone: data == nil})
+		contents = append(contents, files.Content{Path: path, Data: data, Gone: data == nil, Dropped: p.dropped[path]})
 	}
 	return contents, nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -286,6 +287,26 @@ func (l *changeLog) read(since uint64, limit int) (api.ChangesResponse, error) {
 		}
 	}
 	return out, nil
+}
+
+// held returns the last entry of each object that exists by the log's account
+// and was last seen in a file.
+func (l *changeLog) held(file string) ([]api.Entry, error) {
+	all, err := l.read(0, math.MaxInt)
+	if err != nil {
+		return nil, err
+	}
+	last := map[config.Key]api.Entry{}
+	for _, e := range all.Entries {
+		last[e.Key] = e
+	}
+	var held []api.Entry
+	for key, e := range last {
+		if _, exists := l.hash(key); exists && e.File == file && e.Body != nil {
+			held = append(held, e)
+		}
+	}
+	return held, nil
 }
 
 // skipped: a closed file's name is its last revision.

@@ -22,7 +22,7 @@ func (s *Store) Delete(ctx context.Context, r api.DeleteRequest) (api.DeleteResp
 	}
 	var resp api.DeleteResponse
 	resp.Revision, err = s.Edit(ctx, "delete", func(t *files.Tree) ([]files.Content, error) {
-		p := plan{now: map[string][]byte{}, before: map[string][]byte{}}
+		p := newPlan()
 		resp.Results = nil
 		for _, key := range keys {
 			result, err := drop(&p, t, key)
@@ -117,6 +117,7 @@ func drop(p *plan, t *files.Tree, key config.Key) (api.Result, error) {
 			return result, fmt.Errorf("%s is live, but %s has no document of it that can be read; mend the file first", key.Ref(), path)
 		}
 		p.now[path] = left
+		p.dropped[path] = append(p.dropped[path], key)
 		result.Action, result.File = api.Deleted, path
 	}
 	return result, nil

@@ -58,7 +58,7 @@ func Open(o Options) (*Store, error) {
 		return nil, errors.Join(err, held.Close())
 	}
 	s := &Store{o: o, lock: held, log: log}
-	s.Source = files.New(files.Options{Root: o.Dir, Revision: log.lastRevision(), Changed: s.record})
+	s.Source = files.New(files.Options{Root: o.Dir, Revision: log.lastRevision(), Remembered: s.remembered, Changed: s.record})
 	return s, nil
 }
 
@@ -85,6 +85,27 @@ func (s *Store) Problems() config.Problems {
 // Changes reads the change log after a revision.
 func (s *Store) Changes(since uint64, limit int) (api.ChangesResponse, error) {
 	return s.log.read(since, limit)
+}
+
+// remembered are the objects that a file held by the change log's account, in
+// their last good version.
+func (s *Store) remembered(path string) []*config.Object {
+	entries, err := s.log.held(path)
+	if err != nil {
+		s.mu.Lock()
+		s.logging = err
+		s.mu.Unlock()
+		return nil
+	}
+	var objects []*config.Object
+	for _, e := range entries {
+		for _, o := range config.Decode(e.Body, config.DecodeOptions{File: path}).Objects() {
+			good := *o
+			good.Origin = config.Origin{Source: s.Name(), Position: config.Position{File: path}}
+			objects = append(objects, &good)
+		}
+	}
+	return objects
 }
 
 // record writes a batch to the change log. Of the first batch only what changed

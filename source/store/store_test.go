@@ -363,6 +363,63 @@ func TestChangeLog(t *testing.T) {
 	f.expect("log", f.entries(4, 100), "6 a created apply")
 }
 
+// TestBrokenWhileAway: what was live before a restart is live after it, though
+// its document was broken meanwhile.
+func TestBrokenWhileAway(t *testing.T) {
+	for name, broken := range map[string]string{
+		"invalid":    strings.Replace(vs("a", 2), "hosts", "host", 1),
+		"unreadable": "{{{",
+		"binary":     "\xff",
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t)
+			f.apply(vs("a", 1), vs("other", 1))
+			f.apply(vs("a", 2))
+			f.close()
+			f.write("default/virtualservices.a.yaml", broken)
+			f.restart()
+			o := f.rec.Live()[key("a")]
+			if o == nil || !strings.Contains(string(must(o.YAML())), "subset: v2") || o.Origin.File != filepath.Join(f.dir, "default/virtualservices.a.yaml") {
+				t.Fatalf("live: %v", f.rec.Live())
+			}
+			if ps := f.Problems(); len(ps) != 1 || ps[0].Severity != config.Error {
+				t.Errorf("problems %v", ps)
+			}
+			if name == "binary" { // nothing can be added to it
+				_, err := f.Apply(t.Context(), api.ApplyRequest{Files: []api.File{{Data: vs("a", 3)}}})
+				if err == nil || !strings.Contains(err.Error(), "mend or remove the file first") {
+					t.Errorf("apply: %v", err)
+				}
+				return
+			}
+			f.expect("mended", f.apply(vs("a", 3)), "a configured")
+			f.expect("deleted", f.delete("a"), "a deleted")
+			f.write("default/virtualservices.a.yaml", broken)
+			f.close()
+			f.restart()
+			if f.rec.Live()[key("a")] != nil {
+				t.Error("an object that was deleted is back")
+			}
+		})
+	}
+}
+
+func must(b []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func (f *fixture) delete(name string) string {
+	f.t.Helper()
+	resp, err := f.Delete(f.t.Context(), api.DeleteRequest{Objects: []config.Ref{{Kind: "vs", Name: name}}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return actions(resp.Results)
+}
+
 func TestConcurrentApplies(t *testing.T) {
 	f := start(t)
 	done := make(chan error)
