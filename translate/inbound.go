@@ -47,6 +47,8 @@ type inboundInput struct {
 	clusters []cluster.InboundInput
 	policies policies
 	peer     *model.PeerAuth
+	// served are the services whose ports these are.
+	served []model.ServiceKey
 }
 
 // inboundOf collects what a sidecar's inbound side is made of.
@@ -87,6 +89,7 @@ func (in *inboundInput) fromServices(gen *generation, p *model.Proxy) {
 	slices.SortStableFunc(instances, func(a, b model.Instance) int { return a.Service.CompareAge(b.Service) })
 	at := map[uint32]int{}
 	for _, inst := range instances {
+		in.served = append(in.served, inst.Service.Key())
 		for _, port := range inst.Ports {
 			if port.Port.Protocol == model.UDP {
 				continue

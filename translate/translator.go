@@ -17,7 +17,8 @@ type Translator struct {
 	now     *generation
 	groups  map[groupKey]*group
 	views   map[View]*viewState
-	history []world.Change // the last changes, oldest first
+	proxies map[*model.Proxy]*known
+	history []step // the last changes, oldest first
 
 	answers answers
 }
@@ -47,9 +48,10 @@ type generation struct {
 // New returns a Translator for the Snapshot.
 func New(snap *world.Snapshot) *Translator {
 	return &Translator{
-		now:    &generation{seq: 1, snap: snap, labels: map[string][]string{}},
-		groups: map[groupKey]*group{},
-		views:  map[View]*viewState{},
+		now:     &generation{seq: 1, snap: snap, labels: map[string][]string{}},
+		groups:  map[groupKey]*group{},
+		views:   map[View]*viewState{},
+		proxies: map[*model.Proxy]*known{},
 	}
 }
 
@@ -73,9 +75,9 @@ func (t *Translator) Advance(snap *world.Snapshot, change world.Change, at time.
 		t.now.mu.Unlock()
 	}
 	t.now = next
-	t.history = append(t.history, change)
+	t.history = append(t.history, newStep(snap, change))
 	if len(t.history) > historyLength {
-		t.history = append([]world.Change(nil), t.history[len(t.history)-historyLength/2:]...)
+		t.history = append([]step(nil), t.history[len(t.history)-historyLength/2:]...)
 	}
 	if next.seq%sweepEvery == 0 {
 		t.sweep()
@@ -99,6 +101,11 @@ func (t *Translator) sweep() {
 			delete(t.groups, k)
 		}
 	}
+	for k, p := range t.proxies {
+		if p.used+idleGenerations < seq {
+			delete(t.proxies, k)
+		}
+	}
 	for k, v := range t.views {
 		if v.used.Load()+idleGenerations < seq {
 			delete(t.views, k)
@@ -111,13 +118,18 @@ func (t *Translator) since(version uint64, gen *generation) (world.Change, bool)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := world.Change{From: version, To: version}
-	first, _ := slices.BinarySearchFunc(t.history, version, func(c world.Change, v uint64) int { return cmp.Compare(c.From, v) })
-	for _, c := range t.history[first:] {
-		if c.From == out.To && c.To <= gen.snap.Version() {
-			out = out.Then(c)
+	for _, s := range t.stepsLocked(version) {
+		if s.change.From == out.To && s.change.To <= gen.snap.Version() {
+			out = out.Then(s.change)
 		}
 	}
 	return out, out.To == gen.snap.Version()
+}
+
+// stepsLocked returns the remembered steps from a version on.
+func (t *Translator) stepsLocked(version uint64) []step {
+	first, _ := slices.BinarySearchFunc(t.history, version, func(s step, v uint64) int { return cmp.Compare(s.change.From, v) })
+	return t.history[first:]
 }
 
 // Snapshot returns the newest Snapshot.

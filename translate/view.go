@@ -44,7 +44,17 @@ type groupKey struct {
 
 // View returns the proxy's View of the newest Snapshot.
 func (t *Translator) View(p *model.Proxy) View {
+	if v, ok := t.unchanged(p); ok {
+		return v
+	}
 	gen := t.generation()
+	v, served := t.makeView(gen, p)
+	t.remember(p, gen, v, served)
+	return v
+}
+
+// makeView makes a View, and lists the services that the proxy's workload serves.
+func (t *Translator) makeView(gen *generation, p *model.Proxy) (View, []model.ServiceKey) {
 	key := groupKey{
 		dialect:      dialect.Of(p),
 		proxy:        p.Type,
@@ -61,7 +71,7 @@ func (t *Translator) View(p *model.Proxy) View {
 		// A gateway has no inbound side of its own; its policies and the Gateways that select it depend on its labels.
 		key.labels = canonical(p.Labels, slices.Sorted(maps.Keys(p.Labels)))
 		key.bind, key.bindPorts = p.BindAddress, ports(p.BindPorts)
-		return View{out: key}
+		return View{out: key}, nil
 	}
 	key.labels = canonical(p.Labels, gen.clientLabels(p.Namespace))
 	sidecar := gen.snap.Sidecar(p.Namespace, p.Labels)
@@ -74,7 +84,7 @@ func (t *Translator) View(p *model.Proxy) View {
 	if p.Interception == model.InterceptNone {
 		key.bind, key.own = p.BindAddress, in.ownPorts()
 	}
-	return View{out: key, in: in.made(t, gen)}
+	return View{out: key, in: in.made(t, gen)}, in.served
 }
 
 // union returns the labels that are named by the selector or the list, as a set.
