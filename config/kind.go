@@ -34,6 +34,7 @@ const (
 	AuthorizationPolicy        // *security.AuthorizationPolicy
 	Telemetry                  // *telemetry.Telemetry
 	WasmPlugin                 // *extensions.WasmPlugin
+	TrafficExtension           // *extensions.TrafficExtension
 	Service                    // *config.ServiceSpec
 	Namespace                  // *config.NamespaceSpec
 	MeshConfig                 // *config.MeshConfigSpec: what the user wrote; config/mesh puts it over the defaults
@@ -108,6 +109,10 @@ var schemas = [kindCount]schema{
 	WasmPlugin: {
 		name: "WasmPlugin", group: "extensions.istio.io", version: "v1alpha1",
 		plural: "wasmplugins", newSpec: spec[extensions.WasmPlugin],
+	},
+	TrafficExtension: {
+		name: "TrafficExtension", group: "extensions.istio.io", version: "v1alpha1",
+		plural: "trafficextensions", newSpec: spec[extensions.TrafficExtension],
 	},
 	Service: {
 		name: "Service", version: "v1",

@@ -33,6 +33,7 @@ var (
 	alphaAnnotation            = is("IST0136", "AlphaAnnotation", config.Info)
 	duplicateCertificate       = is("IST0138", "GatewayDuplicateCertificate", config.Warning)
 	conflictingGateways        = is("IST0145", "ConflictingGateways", config.Error)
+	claimsWithoutTokens        = is("IST0149", "JwtClaimBasedRoutingWithoutRequestAuthN", config.Error)
 	externalNamePort           = is("IST0150", "ExternalNameServiceTypeInvalidPortName", config.Warning)
 	relativeOperation          = is("IST0151", "EnvoyFilterUsesRelativeOperation", config.Warning)
 	replaceOperation           = is("IST0152", "EnvoyFilterUsesReplaceOperationIncorrectly", config.Error)

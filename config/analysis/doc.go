@@ -36,6 +36,7 @@ var analyzers = []func(*facts){
 	addresses,        // IST0134
 	certificates,     // IST0138
 	gateways,         // IST0145
+	claims,           // IST0149
 	envoyFilters,     // IST0151 to IST0155
 	telemetryRefs,    // IST0157
 	telemetries,      // IST0159, IST0160

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
+	security "istio.io/api/security/v1beta1"
 
 	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/config/host"
@@ -102,4 +103,48 @@ func certificates(f *facts) {
 			}
 		}
 	}
+}
+
+// claims looks for routes by the claims of tokens on gateways that read no
+// tokens. A gateway's workloads have at least the labels of its selector.
+func claims(f *facts) {
+	for _, o := range f.kinds[config.VirtualService] {
+		vs := config.As[*networking.VirtualService](o)
+		at := claimMatch(vs)
+		if at == "" {
+			continue
+		}
+		for _, name := range vs.Gateways {
+			gw := f.byKey[gatewayKey(name, o.Namespace)]
+			if gw != nil && !f.readsTokens(gw) {
+				f.report(claimsWithoutTokens, o, at, "Add a RequestAuthentication for the gateway's workloads",
+					"Gateway %s/%s has no RequestAuthentication, so no request has claims to be routed by", gw.Namespace, gw.Name)
+			}
+		}
+	}
+}
+
+// claimMatch is the first header match that names a claim, "" if there is none.
+func claimMatch(vs *networking.VirtualService) string {
+	for i, r := range vs.Http {
+		for j, m := range r.Match {
+			for field, headers := range map[string]map[string]*networking.StringMatch{"headers": m.Headers, "withoutHeaders": m.WithoutHeaders} {
+				for name := range headers {
+					if strings.HasPrefix(name, "@request.auth.claims") {
+						return fmt.Sprintf("spec.http[%d].match[%d].%s[%s]", i, j, field, name)
+					}
+				}
+			}
+		}
+	}
+	return ""
+}
+
+func (f *facts) readsTokens(gw *config.Object) bool {
+	labels := config.As[*networking.Gateway](gw).Selector
+	return slices.ContainsFunc(f.kinds[config.RequestAuthentication], func(o *config.Object) bool {
+		ra := config.As[*security.RequestAuthentication](o)
+		here := o.Namespace == gw.Namespace || o.Namespace == f.mesh.GetRootNamespace()
+		return here && len(ra.JwtRules) > 0 && matches(ra.GetSelector().GetMatchLabels(), labels)
+	})
 }

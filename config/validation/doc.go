@@ -53,6 +53,8 @@ func Validate(o *config.Object) config.Problems {
 		c.telemetry(s)
 	case *extensions.WasmPlugin:
 		c.wasmPlugin(s)
+	case *extensions.TrafficExtension:
+		c.trafficExtension(s)
 	case *config.ServiceSpec:
 		c.service(s)
 	case *config.MeshConfigSpec:

@@ -133,3 +133,20 @@ func (c *checker) wasmPlugin(w *extensions.WasmPlugin) {
 		}
 	}
 }
+
+// maxLua is the largest script that an object may hold.
+const maxLua = 64 << 10
+
+func (c *checker) trafficExtension(e *extensions.TrafficExtension) {
+	c.targets(e.Selector, nil, e.TargetRefs)
+	switch {
+	case e.GetWasm() == nil && e.GetLua() == nil:
+		c.fault("spec", "Add wasm or lua", "the extension has no code")
+	case e.GetLua() != nil && e.GetLua().GetInlineCode() == "":
+		c.fault("spec.lua.inlineCode", "Write the script here", "the script is empty")
+	case len(e.GetLua().GetInlineCode()) > maxLua:
+		c.fault("spec.lua.inlineCode", "Use wasm", "the script has %d bytes; at most %d are allowed", len(e.GetLua().GetInlineCode()), maxLua)
+	case e.GetWasm() != nil && e.GetWasm().GetUrl() == "":
+		c.fault("spec.wasm.url", "Write oci://, https:// or file://", "the module has no url")
+	}
+}
