@@ -35,8 +35,12 @@ func (s *scope) listeners() (listeners, routes []*xds.Resource) {
 		}))
 	}
 	if port := s.httpProxyPort(); port != 0 {
-		listeners = append(listeners, s.remember(fmt.Sprintf("proxy|%d", port), nil, func() *xds.Resource {
-			l := s.env.HTTPProxy(port)
+		bind := ""
+		if s.key.bind.IsValid() {
+			bind = s.key.bind.String()
+		}
+		listeners = append(listeners, s.remember(fmt.Sprintf("proxy|%s|%d", bind, port), nil, func() *xds.Resource {
+			l := s.env.HTTPProxy(bind, port)
 			return resource(l.GetName(), l)
 		}))
 		names[naming.HTTPProxyRoute] = routeTableName{name: naming.HTTPProxyRoute, egress: -1, open: true}

@@ -146,10 +146,13 @@ func (e Env) VirtualOutbound(fallback string) *listenerv3.Listener {
 	return out
 }
 
-// HTTPProxy makes the listener of the explicit HTTP proxy.
-func (e Env) HTTPProxy(port uint32) *listenerv3.Listener {
+// HTTPProxy makes the listener of the explicit HTTP proxy, at bind or else on the loopback device.
+func (e Env) HTTPProxy(bind string, port uint32) *listenerv3.Listener {
+	if bind == "" {
+		bind = e.Loopback()
+	}
 	return e.Outbound(Outbound{
-		Bind: e.Loopback(), Port: port, Open: true,
+		Bind: bind, Port: port, Open: true,
 		Chains: []Chain{{RouteName: naming.HTTPProxyRoute}},
 	})
 }
