@@ -114,7 +114,6 @@ func (c *conn) Handle(d *h1.Conn) {
 		d.CloseAfter()
 	}
 	s.client = d.Sock()
-	s.closeAfter = d.CloseAfter
 	s.run()
 	s.give()
 }

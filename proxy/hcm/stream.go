@@ -24,11 +24,10 @@ type stream struct {
 	stat *statShard
 	plan *plan.Plan
 
-	down       exchange.Downstream
-	client     *sock.Conn // watched while waiting for the upstream; nil on HTTP/2
-	closeAfter func()     // ends the HTTP/1 connection after the exchange; nil on HTTP/2
-	down2      h2.Downstream
-	bad        http1.Head // HTTP/2's request head, or an empty one for a request that can't be read
+	down   exchange.Downstream
+	client *sock.Conn // watched while waiting for the upstream; nil on HTTP/2
+	down2  h2.Downstream
+	bad    http1.Head // HTTP/2's request head, or an empty one for a request that can't be read
 
 	head  head // the request as matchers see it
 	req   *http1.Head
@@ -83,7 +82,7 @@ func (s *stream) give() {
 	if cap(s.arena) > maxKept || cap(s.router.kept) > 4*maxKept {
 		return
 	}
-	s.c, s.m, s.stat, s.plan, s.down, s.client, s.closeAfter, s.req = nil, nil, nil, nil, nil, nil, nil, nil
+	s.c, s.m, s.stat, s.plan, s.down, s.client, s.req = nil, nil, nil, nil, nil, nil, nil
 	s.head = head{buf: s.head.buf}
 	s.resp.Reset()
 	s.bad.Reset()

@@ -210,6 +210,8 @@ type Choice struct {
 	Attempts uint32
 	// OriginalDst is the address of ORIGINAL_DST clusters.
 	OriginalDst netip.AddrPort
+
+	request lb.Request // here because balancers are called through an interface, and would make it escape
 }
 
 // Pick chooses a host, or returns nil when there is none.
@@ -218,11 +220,12 @@ func (c *Cluster) Pick(ch *Choice) *Host {
 		return c.original(ch.OriginalDst)
 	}
 	v := c.view.Load()
-	r := lb.Request{Hash: ch.Hash, HasHash: ch.HasHash, Shard: int(ch.Shard)}
+	r := &ch.request
+	*r = lb.Request{Hash: ch.Hash, HasHash: ch.HasHash, Shard: int(ch.Shard)}
 	var h *Host
 	for range max(1, ch.Attempts) {
 		r.Rand = rand.Uint64()
-		i := v.balancer.Pick(&r)
+		i := v.balancer.Pick(r)
 		if i < 0 {
 			c.Stats.Inc(ch.Shard, CxNoSuccessfulHost)
 			return nil
