@@ -69,7 +69,26 @@ func (s shape) field(name string) (fieldShape, bool) {
 			return fieldShape{shape: typeShape(f.Type), name: tag}, true
 		}
 	}
+	if dropped(s.typ, name) {
+		return fieldShape{name: name}, true
+	}
 	return fieldShape{}, false
+}
+
+// dropped are fields of Kubernetes' types that mean nothing to a mesh. They are
+// accepted unchecked, since objects exported from a cluster have them.
+func dropped(t reflect.Type, name string) bool {
+	switch t {
+	case reflect.TypeFor[ServiceSpec]():
+		switch name {
+		case "sessionAffinityConfig", "allocateLoadBalancerNodePorts", "healthCheckNodePort", "loadBalancerIP",
+			"loadBalancerClass", "loadBalancerSourceRanges":
+			return true
+		}
+	case reflect.TypeFor[NamespaceSpec]():
+		return name == "finalizers"
+	}
+	return false
 }
 
 // names lists the fields' JSON names, for suggestions.

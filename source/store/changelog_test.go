@@ -94,7 +94,8 @@ func FuzzEachLine(f *testing.F) {
 func FuzzDocuments(f *testing.F) {
 	ns := "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n"
 	for _, s := range []string{"", "# only a comment", fmt.Sprintf(ns, "a"), fmt.Sprintf(ns+"---\n"+ns, "a", "target"),
-		"--- {apiVersion: v1, kind: Namespace, metadata: {name: target}}\n...\n" + fmt.Sprintf(ns, "b"), "{{{\n---\n" + fmt.Sprintf(ns, "target")} {
+		"--- {apiVersion: v1, kind: Namespace, metadata: {name: target}}\n...\n" + fmt.Sprintf(ns, "b"), "{{{\n---\n" + fmt.Sprintf(ns, "target"),
+		"apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: target}}\n- {apiVersion: v1, kind: Namespace, metadata: {name: x}}\n"} {
 		f.Add([]byte(s))
 	}
 	text := []byte(fmt.Sprintf(ns, "target"))
