@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
@@ -21,6 +22,11 @@ type Resource struct {
 	// Body is nil only in a resource of which nothing but the version is known
 	// (a client's claim about what it holds).
 	Body *anypb.Any
+
+	// field is the resource as a field of a delta response, from bodyAt on as a
+	// field of a state-of-the-world response. Body's value is a part of it.
+	field  []byte
+	bodyAt int
 }
 
 // versionBytes of SHA-256 make a version: 96 bits, far beyond accidental
@@ -40,15 +46,83 @@ func NewResource(name string, m proto.Message) (*Resource, error) {
 	}), nil
 }
 
-// FromAny makes a resource of an already marshalled body, which it keeps.
+// FromAny makes a resource of an already marshalled body, of which it keeps a
+// copy.
 func FromAny(name string, body *anypb.Any) *Resource {
 	sum := sha256.Sum256(body.GetValue())
-	return &Resource{
+	r := &Resource{
 		Name:    name,
 		TypeURL: body.GetTypeUrl(),
 		Version: hex.EncodeToString(sum[:versionBytes]),
-		Body:    body,
 	}
+	r.field, r.bodyAt = encode(r.Name, r.Version, body)
+	value := r.field[len(r.field)-len(body.GetValue()):]
+	r.Body = &anypb.Any{TypeUrl: body.GetTypeUrl(), Value: value[:len(value):len(value)]}
+	return r
+}
+
+// DeltaField is the resource as DeltaDiscoveryResponse.resources, tag and length
+// included: marshalled once, for all clients. Read only.
+func (r *Resource) DeltaField() []byte {
+	if r.field == nil {
+		field, _ := encode(r.Name, r.Version, r.Body)
+		return field
+	}
+	return r.field
+}
+
+// WorldField is the resource as DiscoveryResponse.resources. Read only.
+func (r *Resource) WorldField() []byte {
+	if r.field == nil {
+		field, bodyAt := encode(r.Name, r.Version, r.Body)
+		return field[bodyAt:]
+	}
+	return r.field[r.bodyAt:]
+}
+
+// Numbers of the fields that encode writes.
+const (
+	// resourcesField is that of both responses, and Resource.resource: so the
+	// body's encoding within the one is its encoding in the other.
+	resourcesField = 2
+	versionField   = 1
+	nameField      = 3
+	typeURLField   = 1
+	valueField     = 2
+)
+
+// encode writes name, version and body as a field of a delta response. The body
+// comes last, its value at the end; from bodyAt on it is a field of a
+// state-of-the-world response.
+func encode(name, version string, body *anypb.Any) (field []byte, bodyAt int) {
+	var inner int
+	if body.GetTypeUrl() != "" {
+		inner += protowire.SizeTag(typeURLField) + protowire.SizeBytes(len(body.GetTypeUrl()))
+	}
+	if len(body.GetValue()) > 0 {
+		inner += protowire.SizeTag(valueField) + protowire.SizeBytes(len(body.GetValue()))
+	}
+	outer := protowire.SizeTag(nameField) + protowire.SizeBytes(len(name)) + protowire.SizeTag(versionField) + protowire.SizeBytes(len(version)) +
+		protowire.SizeTag(resourcesField) + protowire.SizeBytes(inner)
+	b := make([]byte, 0, protowire.SizeTag(resourcesField)+protowire.SizeBytes(outer))
+	b = protowire.AppendTag(b, resourcesField, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(outer))
+	b = protowire.AppendTag(b, nameField, protowire.BytesType)
+	b = protowire.AppendString(b, name)
+	b = protowire.AppendTag(b, versionField, protowire.BytesType)
+	b = protowire.AppendString(b, version)
+	bodyAt = len(b)
+	b = protowire.AppendTag(b, resourcesField, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(inner))
+	if body.GetTypeUrl() != "" {
+		b = protowire.AppendTag(b, typeURLField, protowire.BytesType)
+		b = protowire.AppendString(b, body.GetTypeUrl())
+	}
+	if len(body.GetValue()) > 0 {
+		b = protowire.AppendTag(b, valueField, protowire.BytesType)
+		b = protowire.AppendBytes(b, body.GetValue())
+	}
+	return b, bodyAt
 }
 
 // Size is the number of bytes that the resource adds to a response.

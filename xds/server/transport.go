@@ -6,8 +6,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/protobuf/types/known/anypb"
 
+	"lateen.dev/lateen/xds"
 	"lateen.dev/lateen/xds/internal/machine"
 )
 
@@ -52,18 +52,13 @@ func (t deltaTransport) receive() (*message, error) {
 }
 
 func (t deltaTransport) send(f *machine.Frame) error {
-	resources := make([]*discoveryv3.Resource, len(f.Resources))
-	for i, r := range f.Resources {
-		resources[i] = &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body}
-	}
-	return t.Send(&discoveryv3.DeltaDiscoveryResponse{
+	return t.SendMsg(&encoded{resources: f.Resources, field: (*xds.Resource).DeltaField, rest: &discoveryv3.DeltaDiscoveryResponse{
 		TypeUrl:           f.TypeURL,
 		SystemVersionInfo: f.Version,
 		Nonce:             f.Nonce,
-		Resources:         resources,
 		RemovedResources:  f.Removed,
 		ControlPlane:      controlPlane(),
-	})
+	}})
 }
 
 type sotwTransport struct {
@@ -87,17 +82,12 @@ func (t sotwTransport) receive() (*message, error) {
 }
 
 func (t sotwTransport) send(f *machine.Frame) error {
-	resources := make([]*anypb.Any, len(f.Resources))
-	for i, r := range f.Resources {
-		resources[i] = r.Body
-	}
-	return t.Send(&discoveryv3.DiscoveryResponse{
+	return t.SendMsg(&encoded{resources: f.Resources, field: (*xds.Resource).WorldField, rest: &discoveryv3.DiscoveryResponse{
 		TypeUrl:      f.TypeURL,
 		VersionInfo:  f.Version,
 		Nonce:        f.Nonce,
-		Resources:    resources,
 		ControlPlane: controlPlane(),
-	})
+	}})
 }
 
 // maxReasonBytes of a client's words are kept.

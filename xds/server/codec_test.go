@@ -1,0 +1,58 @@
+package server
+
+import (
+	"testing"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/encoding"
+	grpcproto "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"lateen.dev/lateen/xds"
+)
+
+// What is sent from resources marshalled once is what protobuf would have
+// marshalled.
+func TestCodecSendsWhatProtobufWould(t *testing.T) {
+	made := xds.FromAny("made", &anypb.Any{TypeUrl: xds.ClusterType, Value: []byte("body")})
+	empty := xds.FromAny("empty", &anypb.Any{TypeUrl: xds.ClusterType})
+	literal := &xds.Resource{Name: "literal", Version: "7", TypeURL: xds.ClusterType, Body: &anypb.Any{TypeUrl: xds.ClusterType, Value: make([]byte, 300)}}
+	resources := []*xds.Resource{made, empty, literal}
+	delta := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: xds.ClusterType, SystemVersionInfo: "3", Nonce: "n", RemovedResources: []string{"gone"}}
+	world := &discoveryv3.DiscoveryResponse{TypeUrl: xds.ClusterType, VersionInfo: "3", Nonce: "n"}
+	gotDelta, gotWorld := &discoveryv3.DeltaDiscoveryResponse{}, &discoveryv3.DiscoveryResponse{}
+	transcode(t, &encoded{resources: resources, field: (*xds.Resource).DeltaField, rest: delta}, gotDelta)
+	transcode(t, &encoded{resources: resources, field: (*xds.Resource).WorldField, rest: world}, gotWorld)
+	for _, r := range resources {
+		delta.Resources = append(delta.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
+		world.Resources = append(world.Resources, r.Body)
+	}
+	if !proto.Equal(gotDelta, delta) {
+		t.Errorf("delta: %v\nwant %v", gotDelta, delta)
+	}
+	if !proto.Equal(gotWorld, world) {
+		t.Errorf("state of the world: %v\nwant %v", gotWorld, world)
+	}
+}
+
+// Other services of the same gRPC server are served as ever.
+func TestCodecLeavesOtherMessagesAlone(t *testing.T) {
+	want, got := &discoveryv3.DiscoveryRequest{TypeUrl: "x"}, &discoveryv3.DiscoveryRequest{}
+	transcode(t, want, got)
+	if !proto.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+func transcode(t *testing.T, from any, to proto.Message) {
+	t.Helper()
+	c := codec{encoding.GetCodecV2(grpcproto.Name)}
+	data, err := c.Marshal(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Unmarshal(data, to); err != nil {
+		t.Fatal(err)
+	}
+}
