@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"math/big"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -26,7 +28,10 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/translate"
+	"lateen.dev/lateen/world"
 	"lateen.dev/lateen/xds"
 )
 
@@ -36,6 +41,43 @@ const envoyBinary = "../.cache/bin/envoy"
 // TestEnvoyAccepts gives a stock Envoy everything that it would be sent in each scenario, as static configuration: routes
 // inside their listeners, endpoints inside their clusters. Envoy checks all of it before it starts.
 func TestEnvoyAccepts(t *testing.T) {
+	for _, file := range scenarios(t) {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
+			t.Parallel()
+			s := readScenario(t, file)
+			s.proxy.Flavor, s.proxy.Version = model.StockEnvoy, "1.40.0"
+			validate(t, stateOf(t, s))
+		})
+	}
+}
+
+// TestEnvoyAcceptsConflicts does the same with meshes made at random, in which services want the same addresses, names and
+// ports for different things.
+func TestEnvoyAcceptsConflicts(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			r := rand.New(rand.NewPCG(seed, 2))
+			w := world.New(world.Options{})
+			present := map[config.Key]bool{}
+			for range 60 {
+				mutate(t, r, w, present)
+			}
+			tr := translate.New(w.Snapshot())
+			for _, p := range []*model.Proxy{
+				sidecarProxy("s0", "ns0", "10.0.0.1"), sidecarProxy("s1", "ns1", "10.0.1.1"),
+				{ID: "gw", Type: model.GatewayProxy, Namespace: "ns0", Labels: map[string]string{"istio": "ingressgateway"}},
+			} {
+				p.Flavor, p.Version = model.StockEnvoy, "1.40.0"
+				validate(t, tr.State(p))
+			}
+		})
+	}
+}
+
+// validate fails unless Envoy accepts the state.
+func validate(t *testing.T, state *xds.State) {
+	t.Helper()
 	binary, err := filepath.Abs(envoyBinary)
 	if err != nil {
 		t.Fatal(err)
@@ -43,31 +85,24 @@ func TestEnvoyAccepts(t *testing.T) {
 	if _, err := os.Stat(binary); err != nil {
 		t.Fatalf("no Envoy at %s: run test/install-envoy.sh", binary)
 	}
-	for _, file := range scenarios(t) {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".yaml"), func(t *testing.T) {
-			t.Parallel()
-			s := readScenario(t, file)
-			s.proxy.Flavor, s.proxy.Version = model.StockEnvoy, "1.40.0"
-			dir := t.TempDir()
-			path, secrets := filepath.Join(dir, "bootstrap.json"), filepath.Join(dir, "secrets.json")
-			tree := tree(t, static(t, stateOf(t, s)))
-			secretsFrom(tree, secrets)
-			data, err := json.Marshal(tree)
-			if err != nil {
-				t.Fatal(err)
-			}
-			// Envoy reads the files that are named. What they are called doesn't matter here.
-			certificate(t, dir)
-			data = bytes.ReplaceAll(data, []byte("/etc/certs/"), []byte(dir+"/"))
-			data = bytes.ReplaceAll(data, []byte("/etc/ssl/certs/ca-certificates.crt"), []byte(dir+"/ca.pem"))
-			if err := errors.Join(os.WriteFile(path, data, 0o600), os.WriteFile(secrets, []byte("{}"), 0o600)); err != nil {
-				t.Fatal(err)
-			}
-			cmd := exec.CommandContext(t.Context(), binary, "--mode", "validate", "-c", path, "--log-level", "error")
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Fatalf("envoy: %v\n%s", err, out)
-			}
-		})
+	dir := t.TempDir()
+	path, secrets := filepath.Join(dir, "bootstrap.json"), filepath.Join(dir, "secrets.json")
+	tree := tree(t, static(t, state))
+	secretsFrom(tree, secrets)
+	data, err := json.Marshal(tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Envoy reads the files that are named. What they are called doesn't matter here.
+	certificate(t, dir)
+	data = bytes.ReplaceAll(data, []byte("/etc/certs/"), []byte(dir+"/"))
+	data = bytes.ReplaceAll(data, []byte("/etc/ssl/certs/ca-certificates.crt"), []byte(dir+"/ca.pem"))
+	if err := errors.Join(os.WriteFile(path, data, 0o600), os.WriteFile(secrets, []byte("{}"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), binary, "--mode", "validate", "-c", path, "--log-level", "error")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("envoy: %v\n%s", err, out)
 	}
 }
 
@@ -148,12 +183,12 @@ func secretsFrom(v any, path string) {
 // certificate writes cert.pem, key.pem and ca.pem.
 func certificate(t *testing.T, dir string) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), cryptorand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"test"}, IsCA: true, BasicConstraintsValid: true}
-	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	cert, err := x509.CreateCertificate(cryptorand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -123,15 +123,16 @@ func randomObject(r *rand.Rand) string {
 	case 0:
 		return "apiVersion: v1\nkind: Service\n" + meta + fmt.Sprintf("spec: {selector: {app: s%d}, clusterIP: %s, ports: [%s]}\n",
 			n, pick(r, fmt.Sprintf("10.1.%d.%d", ns, n+1), "None"),
-			pick(r, "{name: http, port: 80}", "{name: http, port: 80}, {name: tcp, port: 90}", "{name: any, port: 70}"))
+			pick(r, "{name: http, port: 80}", "{name: http, port: 80}, {name: tcp, port: 90}", "{name: any, port: 70}",
+				"{name: tcp, port: 80}", "{name: any, port: 80}, {name: tls, port: 90}"))
 	case 1, 2:
 		return "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\n" + meta +
 			fmt.Sprintf("spec: {address: 10.0.%d.%d, labels: {app: s%d, version: %s}, serviceAccount: %s}\n",
 				ns, 1+r.IntN(3), n, pick(r, "v1", "v2"), pick(r, "a", "a", "b"))
 	case 3:
 		return "apiVersion: networking.istio.io/v1\nkind: VirtualService\n" + meta + fmt.Sprintf(
-			"spec: {hosts: [%s], gateways: [mesh, ns0/s0], http: [{match: [{%s}], route: [{destination: {host: %s, subset: v1}}]}, {route: [{destination: {host: %s}}]}]}\n",
-			host, pick(r, "uri: {prefix: /a}", "sourceLabels: {app: s1}", "headers: {x: {exact: y}}"), host, host)
+			"spec: {hosts: [%[1]s], gateways: [mesh, ns0/s0], tcp: [{route: [{destination: {host: %[1]s}}]}], http: [{match: [{%[2]s}], route: [{destination: {host: %[1]s, subset: v1}}]}, {route: [{destination: {host: %[1]s}}]}]}\n",
+			host, pick(r, "uri: {prefix: /a}", "sourceLabels: {app: s1}", "headers: {x: {exact: y}}"))
 	case 4:
 		return "apiVersion: networking.istio.io/v1\nkind: DestinationRule\n" + meta + fmt.Sprintf(
 			"spec: {host: %s, trafficPolicy: {%s}, subsets: [{name: v1, labels: {version: v1}}]}\n", host,
@@ -149,8 +150,10 @@ func randomObject(r *rand.Rand) string {
 			fmt.Sprintf("spec: {mtls: {mode: %s}}\n", pick(r, "STRICT", "DISABLE", "PERMISSIVE"))
 	default:
 		return "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\n" + meta + fmt.Sprintf(
-			"spec: {hosts: [se%d.example.com], resolution: %s, ports: [{number: 80, name: http, protocol: HTTP}]%s}\n", n,
-			pick(r, "STATIC", "DNS"), pick(r, fmt.Sprintf(", endpoints: [{address: 192.0.2.%d}]", 1+r.IntN(3)), ""))
+			"spec: {hosts: [se%d.example.com], resolution: %s, ports: [{number: %s, name: p, protocol: %s}]%s%s}\n", n,
+			pick(r, "STATIC", "DNS"), pick(r, "80", "90"), pick(r, "HTTP", "TCP", "TLS", "MySQL"),
+			pick(r, fmt.Sprintf(", endpoints: [{address: 192.0.2.%d}]", 1+r.IntN(3)), ""),
+			pick(r, "", ", addresses: [10.1.0.1]", ", addresses: [10.1.0.0/24]"))
 	}
 }
 
