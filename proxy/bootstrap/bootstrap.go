@@ -4,6 +4,9 @@
 // Who calls it: app, for `lateen-proxy -c FILE`. It is pure but for reading the
 // file, and starts no goroutine.
 //
+// A program that reads bootstraps must link proxy/compile, too, so that the
+// extensions inside are known.
+//
 // May import: xds.
 package bootstrap
 
@@ -17,8 +20,10 @@ import (
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"lateen.dev/lateen/xds"
 )
@@ -31,13 +36,22 @@ type Bootstrap struct {
 	// Raw is the whole message, for the config dump.
 	Raw  *bootstrapv3.Bootstrap
 	Node *corev3.Node
-	// Admin is where the admin pages are served; invalid for nowhere.
-	Admin netip.AddrPort
+	// Admin is where the admin pages are served; invalid for nowhere. AdminPath
+	// is a unix socket instead, and AdminMode its permissions (0 for the usual).
+	Admin     netip.AddrPort
+	AdminPath string
+	AdminMode uint32
 	// Static are the static resources, in the order in which they must be made:
 	// secrets, clusters, listeners.
 	Static []xds.Update
 	// ADS is the name of the static cluster that serves discovery, "" for none.
-	ADS string
+	// ADSTarget is a gRPC target instead. Delta asks for the incremental protocol;
+	// WantListeners and WantClusters tell which are asked for as a whole.
+	ADS, ADSTarget              string
+	Delta                       bool
+	WantListeners, WantClusters bool
+	// Ignored are fields that were given and make no difference here.
+	Ignored []string
 }
 
 // Load reads a file.
@@ -71,14 +85,66 @@ func Parse(name string, text []byte) (*Bootstrap, error) {
 	if b.Admin, err = adminAddress(raw); err != nil {
 		return nil, fmt.Errorf("bootstrap %s: %w", name, err)
 	}
+	pipe := raw.GetAdmin().GetAddress().GetPipe()
+	b.AdminPath, b.AdminMode = pipe.GetPath(), pipe.GetMode()
+	nameListeners(raw.GetStaticResources().GetListeners())
 	if b.Static, err = static(raw.GetStaticResources()); err != nil {
 		return nil, fmt.Errorf("bootstrap %s: %w", name, err)
 	}
-	for _, s := range raw.GetDynamicResources().GetAdsConfig().GetGrpcServices() {
-		b.ADS = s.GetEnvoyGrpc().GetClusterName()
-		break
+	if err := b.discovery(raw.GetDynamicResources()); err != nil {
+		return nil, fmt.Errorf("bootstrap %s: dynamic_resources: %w", name, err)
 	}
+	raw.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		switch f.Name() {
+		case "node", "static_resources", "dynamic_resources", "admin":
+		default:
+			b.Ignored = append(b.Ignored, string(f.Name()))
+		}
+		return true
+	})
 	return b, nil
+}
+
+// nameListeners names those without a name, which Envoy allows in a bootstrap.
+func nameListeners(list []*listenerv3.Listener) {
+	for i, l := range list {
+		if l.GetName() == "" {
+			l.Name = "listener_" + strconv.Itoa(i)
+		}
+	}
+}
+
+// discovery reads which control plane to ask, and for what.
+func (b *Bootstrap) discovery(d *bootstrapv3.Bootstrap_DynamicResources) error {
+	for name, src := range map[string]*corev3.ConfigSource{"lds_config": d.GetLdsConfig(), "cds_config": d.GetCdsConfig()} {
+		if src != nil && src.GetAds() == nil {
+			return fmt.Errorf("%s: only ads is supported by this proxy", name)
+		}
+	}
+	b.WantListeners, b.WantClusters = d.GetLdsConfig() != nil, d.GetCdsConfig() != nil
+	cfg := d.GetAdsConfig()
+	if cfg == nil {
+		if b.WantListeners || b.WantClusters {
+			return errors.New("ads_config is missing")
+		}
+		return nil
+	}
+	switch cfg.GetApiType() {
+	case corev3.ApiConfigSource_GRPC, corev3.ApiConfigSource_AGGREGATED_GRPC:
+	case corev3.ApiConfigSource_DELTA_GRPC, corev3.ApiConfigSource_AGGREGATED_DELTA_GRPC:
+		b.Delta = true
+	default:
+		return fmt.Errorf("ads_config: api_type %v is not supported by this proxy", cfg.GetApiType())
+	}
+	if len(cfg.GetGrpcServices()) != 1 {
+		return fmt.Errorf("ads_config: one grpc_service is needed, here are %d", len(cfg.GetGrpcServices()))
+	}
+	s := cfg.GetGrpcServices()[0]
+	b.ADS, b.ADSTarget = s.GetEnvoyGrpc().GetClusterName(), s.GetGoogleGrpc().GetTargetUri()
+	if b.ADS == "" && b.ADSTarget == "" {
+		return errors.New("ads_config: grpc_service names neither a cluster nor a target")
+	}
+	return nil
 }
 
 func adminAddress(b *bootstrapv3.Bootstrap) (netip.AddrPort, error) {

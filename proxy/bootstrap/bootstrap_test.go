@@ -51,7 +51,8 @@ func TestErrorsNameTheLine(t *testing.T) {
 		{"name: backend", "name: backend, name: c"}:                                                         "line 19: ",
 		{"port_value: 9901", "port_value: x"}:                                                               "x.yaml:4: ",
 		{"node: {", "node: {{"}:                                                                             "yaml: line",
-		{"name: plain", "stat_prefix: plain"}:                                                               "no name",
+		{"name: backend", "alt_stat_name: backend"}:                                                         "no name",
+		{"node: {id: a", "dynamic_resources: {lds_config: {ads: {}}}\nnode: {id: a"}:                        "ads_config is missing",
 		{"filters.http.router.v3.Router}", "filters.http.nope.v3.Nope}"}:                                    "x.yaml:17: ",
 		{"address: 127.0.0.1, port_value: 9901", "address: localhost, port_value: 9901"}:                    "admin.address",
 		{"node: {id: a, cluster: b}", "node: &n {id: a, cluster: b}\nx: {<<: *n}"}:                          "merge",
@@ -70,6 +71,30 @@ func TestErrorsNameTheLine(t *testing.T) {
 	}
 	if _, err := Load("/does/not/exist"); err == nil {
 		t.Error("a missing file was accepted")
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	b, err := Parse("x.yaml", []byte(sample+`dynamic_resources:
+  ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds-grpc}}]}
+  cds_config: {ads: {}}
+stats_flush_interval: 1s
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.ADS != "xds-grpc" || !b.Delta || !b.WantClusters || b.WantListeners || len(b.Ignored) != 1 || b.Ignored[0] != "stats_flush_interval" {
+		t.Errorf("%+v", b)
+	}
+}
+
+func TestNamelessListenersAreNamed(t *testing.T) {
+	b, err := Parse("x.yaml", []byte(strings.Replace(sample, "name: plain", "stat_prefix: plain", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := b.Static[1].Added[0].Name; got != "listener_0" {
+		t.Errorf("listener is called %q", got)
 	}
 }
 

@@ -167,24 +167,23 @@ func typeOf(kind plan.Kind) string {
 	return [...]string{xds.ListenerType, xds.RouteType, xds.ClusterType, xds.EndpointType, xds.SecretType}[kind]
 }
 
-// Static is a resource of the bootstrap.
-type Static struct {
-	Kind plan.Kind
-	Name string
-	Body *anypb.Any
-}
-
-// Load takes the bootstrap's resources. Unlike an update it is all or nothing: the first that can't be used is the
-// error, and nothing of it goes live.
-func (s *Store) Load(resources []Static) error {
+// Load takes the bootstrap's resources: secrets, then clusters, then listeners. Unlike an update it is all or nothing:
+// the first that can't be used is the error, and the proxy had better not start.
+func (s *Store) Load(static []xds.Update) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, r := range resources {
-		if s.kinds[r.Kind][r.Name] != nil {
-			return fmt.Errorf("static %s %q is there twice", noun(r.Kind), r.Name)
+	for _, u := range static {
+		kind, ok := kindOf(u.TypeURL)
+		if !ok {
+			return fmt.Errorf("static resources of type %s are not taken", u.TypeURL)
 		}
-		if err := s.put(r.Kind, r.Name, incoming{body: r.Body, static: true}); err != nil {
-			return fmt.Errorf("static %s %q: %w", noun(r.Kind), r.Name, err)
+		for _, r := range u.Added {
+			if s.kinds[kind][r.Name] != nil {
+				return fmt.Errorf("static %s %q is there twice", noun(kind), r.Name)
+			}
+			if err := s.put(kind, r.Name, incoming{body: r.Body, info: u.Version, static: true}); err != nil {
+				return fmt.Errorf("static %s %q: %w", noun(kind), r.Name, err)
+			}
 		}
 	}
 	for _, r := range s.settle() {
