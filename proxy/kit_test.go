@@ -201,3 +201,22 @@ func (b *bed) get(path string) (int, string) {
 	}
 	return resp.StatusCode, string(body)
 }
+
+// recorder is a ResponseWriter that keeps the body.
+type recorder struct {
+	header http.Header
+	body   strings.Builder
+}
+
+func (r *recorder) Header() http.Header         { return r.header }
+func (r *recorder) WriteHeader(int)             {}
+func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
+
+func logFormat(t testing.TB) telemetry.Formatter {
+	t.Helper()
+	f, err := telemetry.CompileText("%REQ(:METHOD)% %REQ(:PATH)% %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %UPSTREAM_CLUSTER% %ROUTE_NAME%\n", "host", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}

@@ -37,7 +37,7 @@ type Upstream struct {
 	received bool          // the response is complete
 	pending  bool          // Send has left its bytes in buf.out
 	broken   atomic.Bool   // the connection can't be used again
-	tunnel   bool
+	tunnel   atomic.Bool
 	chunk    []byte // of Write, which may run beside Response and Next
 
 	// IdleSince is the owner's: when the connection became idle.
@@ -70,7 +70,8 @@ func (u *Upstream) Local() netip.AddrPort { return u.local }
 func (u *Upstream) Begin(client *sock.Conn) {
 	u.exchanges++
 	u.incoming = incoming{buf: takeBuffers()}
-	u.sent, u.received, u.tunnel, u.pending = false, false, false, false
+	u.sent, u.received, u.pending = false, false, false
+	u.tunnel.Store(false)
 	u.conn.Watch(client)
 }
 
@@ -122,7 +123,7 @@ func (u *Upstream) flush() error {
 func (u *Upstream) Write(p exchange.Piece, trailers *header.List) error {
 	u.sent = p.End
 	data := p.Data
-	if u.framing == http1.FramingChunked && !p.Framed && !u.tunnel {
+	if u.framing == http1.FramingChunked && !p.Framed && !u.tunnel.Load() {
 		u.chunk = appendPiece(u.chunk[:0], u.framing, p, trailers)
 		data = u.chunk
 	}
@@ -131,7 +132,7 @@ func (u *Upstream) Write(p exchange.Piece, trailers *header.List) error {
 			return u.failed(err, "writing request body")
 		}
 	}
-	if p.End && u.tunnel {
+	if p.End && u.tunnel.Load() {
 		if err := u.conn.CloseWrite(); err != nil {
 			return u.failed(err, "closing tunnel")
 		}
@@ -184,9 +185,10 @@ func (u *Upstream) headRead(h *http1.Head, n int, framed bool) (exchange.Piece, 
 		return exchange.Piece{}, nil
 	}
 	u.floor = u.at
-	u.tunnel = h.Framing == http1.FramingTunnel
+	tunnel := h.Framing == http1.FramingTunnel
+	u.tunnel.Store(tunnel)
 	u.framed = framed && h.Framing == http1.FramingChunked
-	if h.Close || h.Framing == http1.FramingClose || u.tunnel {
+	if h.Close || h.Framing == http1.FramingClose || tunnel {
 		u.broken.Store(true)
 	}
 	u.buf.body.Reset(h.Framing, h.ContentLength, u.lim, !u.framed)
