@@ -1,0 +1,240 @@
+package dataplane
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"lateen.dev/lateen/identity"
+	"lateen.dev/lateen/proxy"
+	"lateen.dev/lateen/proxy/compile"
+	"lateen.dev/lateen/proxy/dns"
+	"lateen.dev/lateen/proxy/listen"
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/proxy/state"
+	"lateen.dev/lateen/proxy/upstream"
+	"lateen.dev/lateen/telemetry"
+	"lateen.dev/lateen/xds"
+	"lateen.dev/lateen/xds/client"
+)
+
+// Proxy is a running proxy.
+type Proxy struct {
+	config   Config
+	log      *slog.Logger
+	metrics  *telemetry.Registry
+	holder   *identity.Holder
+	engine   *proxy.Proxy
+	store    *state.Store
+	dns      *dns.Server
+	resolved dns.Resolvers
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	// engineDone ends the engine's housekeeping, after everything else.
+	engineDone context.CancelFunc
+	engineWG   sync.WaitGroup
+}
+
+// Start builds and starts a proxy under a control plane. ctx bounds nothing
+// but the start. The proxy owns the sockets of the configuration from here on.
+func Start(_ context.Context, c Config) (*Proxy, error) {
+	p := &Proxy{config: c, log: c.Scopes.Logger("proxy"), metrics: telemetry.NewRegistry()}
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	holder, rotator, roots, err := newIdentity(&c)
+	if err != nil {
+		return nil, err
+	}
+	p.holder = holder
+	if err := p.buildEngine(); err != nil {
+		return nil, err
+	}
+	if err := p.buildDNS(); err != nil {
+		return nil, err
+	}
+	admin, err := net.Listen("tcp", c.Admin.String())
+	if err != nil {
+		return nil, fmt.Errorf("admin pages: %w", err)
+	}
+	discovery := client.New(client.Config{
+		Target: c.Discovery, DialOptions: discoveryOptions(&c, holder, roots), Node: node(&c).Encode(),
+		Wildcards: []string{xds.ClusterType, xds.ListenerType, xds.NameTableType},
+		Handler:   client.HandlerFunc(p.update), Log: c.Scopes.Logger("xds"),
+	})
+	p.store.SetSubscriber(discovery)
+	p.wg.Go(func() { p.ended("identity", rotator.Run(p.ctx)) })
+	p.wg.Go(func() { p.followIdentity() })
+	p.wg.Go(func() { p.store.Run(p.ctx) })
+	p.wg.Go(func() { p.ended("discovery", discovery.Run(p.ctx)) })
+	p.wg.Go(func() { p.ended("admin", p.serveAdmin(p.ctx, admin)) })
+	if p.dns != nil {
+		p.wg.Go(func() {
+			p.ended("DNS", p.dns.Serve(p.ctx, dns.Sockets{Packets: c.DNSPackets, Streams: []net.Listener{c.DNSStreams}}))
+		})
+	}
+	p.runEngine()
+	return p, nil
+}
+
+// ended logs a part's end that nobody asked for.
+func (p *Proxy) ended(part string, err error) {
+	if p.ctx.Err() == nil {
+		p.log.Error("a part of the proxy has ended", "part", part, "error", err)
+	}
+}
+
+func (p *Proxy) runEngine() {
+	ctx, cancel := context.WithCancel(context.Background())
+	p.engineDone = cancel
+	p.engineWG.Go(func() { p.engine.Run(ctx) })
+}
+
+// buildEngine makes the engine and the store that feeds it.
+func (p *Proxy) buildEngine() error {
+	c := &p.config
+	current := &plan.Current{}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("hostname: %w", err)
+	}
+	n := node(c).Encode()
+	p.engine, err = proxy.New(proxy.Options{
+		Current: current, Logger: c.Scopes.Logger("engine"), Identity: p.holder, NodeID: n.GetId(), InstanceName: c.Name,
+		Labels: c.peer(), Standard: telemetry.NewStandard(p.metrics, c.Version), Sockets: c.sockets(), Dial: c.dialer, OpenLog: c.openLog,
+	})
+	if err != nil {
+		return err
+	}
+	p.store = state.New(state.Config{
+		Current: current, Engine: p.engine, Dynamic: true, LocalSecrets: []string{ownCertificate, ownRoots}, Log: c.Scopes.Logger("state"),
+		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: hostname, NodeID: n.GetId(), NodeCluster: n.GetCluster(), ReadFile: os.ReadFile},
+	})
+	return nil
+}
+
+// update is the discovery client's handler.
+func (p *Proxy) update(ctx context.Context, u xds.Update) []xds.Refusal {
+	if u.TypeURL == xds.NameTableType {
+		return p.updateNames(u)
+	}
+	return p.store.Update(ctx, u)
+}
+
+// peer is this workload as metrics and other proxies name it.
+func (c *Config) peer() telemetry.Peer {
+	p := telemetry.Peer{Workload: c.WorkloadName, Namespace: c.Namespace, App: c.Labels["app"], Version: c.Labels["version"], Cluster: c.Cluster}
+	if id, err := identity.NewID(c.TrustDomain, c.Namespace, c.ServiceAccount); err == nil {
+		p.Principal = id.String()
+	}
+	first := func(names ...string) string {
+		for _, n := range names {
+			if v := c.Labels[n]; v != "" {
+				return v
+			}
+		}
+		return ""
+	}
+	p.CanonicalName = first("service.istio.io/canonical-name", "app.kubernetes.io/name", "app")
+	p.CanonicalRevision = first("service.istio.io/canonical-revision", "app.kubernetes.io/version", "version")
+	return p
+}
+
+// The listeners through which all of a sidecar's traffic comes, by Istio's
+// names.
+const (
+	virtualOutbound = "virtualOutbound"
+	virtualInbound  = "virtualInbound"
+)
+
+// sockets are what the engine accepts from instead of binding ports that would
+// be the whole machine's.
+func (c *Config) sockets() map[string][]listen.Socket {
+	if c.Gateway {
+		return nil
+	}
+	outbound, inbound := []listen.Socket{}, []listen.Socket{}
+	if c.Outbound != nil {
+		outbound = append(outbound, listen.Socket{Listener: c.Outbound.Listener, OriginalDst: c.Outbound.OriginalDst})
+	}
+	for _, s := range c.Inbound {
+		inbound = append(inbound, listen.Socket{Listener: s.Listener,
+			OriginalDst: func(net.Conn) (netip.AddrPort, error) { return s.OriginalDst, nil }})
+	}
+	return map[string][]listen.Socket{virtualOutbound: outbound, virtualInbound: inbound}
+}
+
+// dialer reaches the program for the clusters that lead to it.
+func (c *Config) dialer(cluster string) upstream.Dialer {
+	if c.DialProgram == nil || (!strings.HasPrefix(cluster, "inbound|") && !strings.HasPrefix(cluster, "InboundPassthroughCluster")) {
+		return nil
+	}
+	return func(ctx context.Context, _, address string) (net.Conn, error) {
+		a, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return nil, fmt.Errorf("the program's address %q: %w", address, err)
+		}
+		return c.DialProgram(ctx, a.Port())
+	}
+}
+
+// logInterval is how long an access log line may wait for others.
+const logInterval = 100 * time.Millisecond
+
+func (c *Config) openLog(path string) (proxy.LogSink, error) {
+	if c.AccessLog != "" && (path == "/dev/stdout" || path == "/dev/stderr") {
+		path = c.AccessLog
+	}
+	return telemetry.OpenFileSink(path, logInterval)
+}
+
+// WaitReady returns when the proxy has its certificate and all of its first
+// configuration, or with what is missing when ctx ends.
+func (p *Proxy) WaitReady(ctx context.Context) error {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		missing := "the certificate authority has not answered yet"
+		if p.holder.Current() != nil {
+			var ready bool
+			if ready, missing = p.store.Ready(); ready {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s: %w", missing, ctx.Err())
+		case <-tick.C:
+		}
+	}
+}
+
+// Drain stops accepting and lets what is open come to its end, until ctx ends.
+func (p *Proxy) Drain(ctx context.Context) error {
+	if err := p.engine.Shutdown(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("drain: %w", err)
+	}
+	return nil
+}
+
+// closeGrace is how long open connections may take when a proxy is closed.
+const closeGrace = 500 * time.Millisecond
+
+// Close ends everything and waits for it.
+func (p *Proxy) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
+	defer cancel()
+	if err := p.engine.Shutdown(ctx); err != nil && ctx.Err() == nil {
+		p.log.Warn("closing", "error", err)
+	}
+	p.cancel()
+	p.wg.Wait()
+	p.engineDone()
+	p.engineWG.Wait()
+}
