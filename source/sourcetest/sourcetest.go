@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,8 +38,10 @@ const Wait = 20 * time.Second
 
 // Recorder is a Sink that checks the rules of batches and remembers their effect.
 type Recorder struct {
-	t       testing.TB
-	mu      sync.Mutex
+	t        testing.TB
+	applying atomic.Bool
+
+	mu      sync.Mutex // guards what follows
 	applied int
 	last    uint64
 	live    map[config.Key]*config.Object
@@ -52,10 +55,11 @@ func NewRecorder(t testing.TB) *Recorder {
 
 // Apply implements source.Sink.
 func (r *Recorder) Apply(b source.Batch) {
-	if !r.mu.TryLock() {
+	if !r.applying.CompareAndSwap(false, true) {
 		r.t.Error("Apply was called while another call was running")
-		r.mu.Lock()
 	}
+	defer r.applying.Store(false)
+	r.mu.Lock()
 	defer r.mu.Unlock()
 	if b.Initial != (r.applied == 0) {
 		r.t.Errorf("batch %d has Initial %v", r.applied, b.Initial)
