@@ -11,38 +11,6 @@ import (
 	"lateen.dev/lateen/proxy/plan"
 )
 
-// fixed answers every request on its connections with the same bytes, without allocating.
-func fixed(t testing.TB, answer string) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				buf := make([]byte, 16<<10)
-				out := []byte(answer)
-				for {
-					if _, err := nc.Read(buf); err != nil {
-						return
-					}
-					if _, err := nc.Write(out); err != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
-	return ln.Addr().String()
-}
-
 const answer1K = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 10\r\n\r\n0123456789"
 
 // hot is a manager with everything that a sidecar has: statistics, RBAC, peer metadata.

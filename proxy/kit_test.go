@@ -52,14 +52,18 @@ func manager(t testing.TB, routes ...*plan.Route) *plan.HTTPConnectionManager {
 	}
 }
 
-func newBed(t testing.TB) *bed {
+func newBed(t testing.TB) *bed { return newBedWith(t, func(*Options) {}) }
+
+func newBedWith(t testing.TB, change func(*Options)) *bed {
 	b := &bed{t: t, names: plan.NewNames(), current: &plan.Current{}, metrics: telemetry.NewRegistry(), logs: &memoryLog{make(chan string, 100)}}
-	var err error
-	b.proxy, err = New(Options{
+	o := Options{
 		Current: b.current, Logger: slog.New(slog.NewTextHandler(t.Output(), nil)), NodeID: "sidecar~1", InstanceName: "test-1",
 		Labels: telemetry.Peer{Workload: "me", Namespace: "default"}, Standard: telemetry.NewStandard(b.metrics, "test"),
 		OpenLog: func(string) (LogSink, error) { return b.logs, nil },
-	})
+	}
+	change(&o)
+	var err error
+	b.proxy, err = New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,4 +223,36 @@ func logFormat(t testing.TB) telemetry.Formatter {
 		t.Fatal(err)
 	}
 	return f
+}
+
+// fixed answers every request on its connections with the same bytes, without allocating.
+func fixed(t testing.TB, answer string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	go func() {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer nc.Close()
+				buf := make([]byte, 16<<10)
+				out := []byte(answer)
+				for {
+					if _, err := nc.Read(buf); err != nil {
+						return
+					}
+					if _, err := nc.Write(out); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return ln.Addr().String()
 }

@@ -95,7 +95,7 @@ func (s *stream) keepPiece(p exchange.Piece) {
 }
 
 func (s *stream) requestTrailers(p exchange.Piece) *header.List {
-	if !p.End || p.Framed || s.req.Framing != http1.FramingChunked {
+	if !p.End || p.Framed || s.req.Framing == http1.FramingLength && s.rec.Protocol != telemetry.ProtocolHTTP2 {
 		return nil
 	}
 	l := &header.List{}
@@ -298,7 +298,7 @@ func (s *stream) bodyDeadline() sock.Instant {
 
 // responseTrailers returns the trailers that come with the last piece, or nil.
 func (s *stream) responseTrailers(up exchange.Upstream, p exchange.Piece) *header.List {
-	if !p.End || p.Framed || s.resp.Framing != http1.FramingChunked {
+	if !p.End || p.Framed {
 		return nil
 	}
 	s.trailers.Reset()
