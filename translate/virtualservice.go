@@ -161,9 +161,12 @@ type routedHost struct {
 func (s *scope) routesOf(v *model.VirtualService, gateway string, port uint32, tls bool) *routedHost {
 	resolve := resolver{s: s, port: port, known: map[*networking.Destination]route.Target{}}
 	resolve.all(v.Spec.GetHttp())
-	key := routedKey{
-		route: v, mesh: s.mesh, gateway: gateway, namespace: s.key.namespace, labels: s.key.labels, port: port, tls: tls,
-		refs: resolve.refs.String(),
+	key := routedKey{route: v, mesh: s.mesh, gateway: gateway, port: port, tls: tls, refs: resolve.refs.String()}
+	if resolve.namespaces {
+		key.namespace = s.key.namespace
+	}
+	if resolve.labels {
+		key.labels = s.key.labels
 	}
 	out := s.t.answers.routed.get(s.gen.seq, key, func() *routedHost {
 		return &routedHost{refs: resolve.keep, routes: route.HTTP(v.Spec.GetHttp(), route.Context{
@@ -184,10 +187,16 @@ type resolver struct {
 	known map[*networking.Destination]route.Target
 	refs  strings.Builder
 	keep  []any
+	// namespaces and labels say that rules tell clients apart by them.
+	namespaces, labels bool
 }
 
 func (r *resolver) all(rules []*networking.HTTPRoute) {
 	for _, rule := range rules {
+		for _, m := range rule.GetMatch() {
+			r.namespaces = r.namespaces || m.GetSourceNamespace() != ""
+			r.labels = r.labels || len(m.GetSourceLabels()) > 0
+		}
 		for _, d := range rule.GetRoute() {
 			r.add(d.GetDestination())
 		}
