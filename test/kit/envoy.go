@@ -71,7 +71,7 @@ func startEnvoy(h *Host) (*envoy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bootstrap of %s: %w", h.Name, err)
 	}
-	e.cmd = exec.Command(binary, "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "warning",
+	e.cmd = exec.Command(binary, "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
 		"--file-flush-interval-msec", "20", "--drain-time-s", "1", "--parent-shutdown-time-s", "2")
 	e.cmd.Stdout, e.cmd.Stderr = e.out, e.out
 	if err := h.place.Start(e.cmd); err != nil {

@@ -36,7 +36,8 @@ type Mesh struct {
 	next  int
 }
 
-// NewMesh makes a mesh without hosts on a network, which it then owns. It is torn down with the test.
+// NewMesh makes a mesh without hosts on a network, which it then owns. It is torn down with the test. Without a network
+// (nil) nothing runs on the hosts, and all that can be done is Decide.
 func NewMesh(t testing.TB, n Network) *Mesh {
 	t.Helper()
 	m := &Mesh{t: t, network: n, hosts: map[string]*Host{}, names: map[string][]netip.Addr{}}
@@ -63,11 +64,13 @@ func (m *Mesh) AddHost(s Spec) (*Host, error) {
 	m.hosts[s.Name] = h
 	m.mu.Unlock()
 	var err error
-	if h.place, err = m.network.Place(s.Name, addr); err != nil {
-		return nil, err
-	}
-	if err := h.serve(); err != nil {
-		return nil, err
+	if m.network != nil {
+		if h.place, err = m.network.Place(s.Name, addr); err != nil {
+			return nil, err
+		}
+		if err := h.serve(); err != nil {
+			return nil, err
+		}
 	}
 	return h, m.Control.Apply(h.Entry())
 }
@@ -102,7 +105,7 @@ func (m *Mesh) Start(ctx context.Context, hosts ...*Host) error {
 }
 
 func (h *Host) start(ctx context.Context) error {
-	if h.Engine == None {
+	if h.Engine == None || h.place == nil {
 		return nil
 	}
 	material, err := h.mesh.Control.Join(h.NodeID(), h.Proxy(), h.ID())
@@ -231,6 +234,9 @@ func (m *Mesh) close() {
 		wg.Go(func() { h.Kill(true) })
 	}
 	wg.Wait()
+	if m.network == nil {
+		return
+	}
 	if err := m.network.Close(); err != nil {
 		m.t.Errorf("closing the network: %v", err)
 	}

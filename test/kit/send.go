@@ -60,6 +60,8 @@ type Response struct {
 	Took   time.Duration
 	// Continued says that the server's side asked for the body with 100.
 	Continued bool
+	// Decision is set by Decide only.
+	Decision *Decision
 }
 
 // Send makes a request, possibly many times, as a program of the host, and returns what became of each.

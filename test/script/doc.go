@@ -44,7 +44,7 @@
 // What must be true of every response to the last send: status=200 version=v2 name=reviews-v2 method= path= authority= proto=
 // body= (as the server saw the request), answer=TEXT (the response's body contains it), failed, chunked, continued,
 // took>=1s took<2s, request-header=NAME:VALUE (as the server saw it; * is any value), no-request-header=NAME,
-// response-header=NAME:VALUE no-response-header=NAME, tls=mutual|none, principal=spiffe://…, and, of decisions alone,
+// response-header=NAME:VALUE no-response-header=NAME, location= (of a redirect), tls=mutual|none, principal=spiffe://…, and, of decisions alone,
 // cluster= route=FILE:LINE retries= timeout= mirror=.
 //
 //	expect share v1=90 v3=10 [status:503=…] [name:reviews-v1=…] [tolerance=8]

@@ -101,6 +101,7 @@ func checks() map[string]check {
 		"status": checkStatus, "failed": checkFailed, "tls": checkTLS, "principal": checkPrincipal, "answer": checkAnswer,
 		"request-header": checkRequestHeader, "no-request-header": checkNoRequestHeader, "response-header": checkResponseHeader,
 		"no-response-header": checkNoResponseHeader,
+		"location":           func(p *kit.Response, want string) error { return differ(p.Header.Get("Location"), want) },
 		"chunked":            func(p *kit.Response, _ string) error { return differ(p.Chunked, true) },
 		"continued":          func(p *kit.Response, _ string) error { return differ(p.Continued, true) },
 	}
