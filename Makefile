@@ -6,7 +6,7 @@ SHELL := /bin/bash
 GO ?= go
 # The version is the last tag, or the commit.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-LDFLAGS := -s -w -X lateen.dev/lateen/app.version=$(VERSION)
+LDFLAGS := -s -w -X lateen.dev/lateen/app.version=$(VERSION) -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # How long each fuzzer runs in `make fuzz`; `make test` uses a shorter time.
 FUZZTIME ?= 30s

@@ -1,6 +1,12 @@
 package app
 
-import "context"
+import (
+	"context"
+	"os"
+	"time"
+
+	"lateen.dev/lateen/app/dataplane"
+)
 
 // BootstrapOptions are the flags of `lateen proxy envoy`.
 type BootstrapOptions struct {
@@ -8,5 +14,14 @@ type BootstrapOptions struct {
 	Log  LogOptions
 }
 
+// bootstrapDrain is how long open connections may take when the proxy stops.
+const bootstrapDrain = 5 * time.Second
+
 // RunBootstrap runs a proxy from an Envoy bootstrap file until ctx ends.
-func RunBootstrap(ctx context.Context, o BootstrapOptions) error { return nil }
+func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
+	scopes, err := o.Log.scopes(os.Stderr)
+	if err != nil {
+		return err
+	}
+	return dataplane.RunBootstrap(ctx, dataplane.BootstrapOptions{File: o.File, Version: version, Scopes: scopes, Drain: bootstrapDrain})
+}

@@ -121,11 +121,20 @@ func (d *demo) checkLatency(ctx context.Context) (string, error) {
 	}
 	defer os.Remove(filepath.Join(d.Dir, configDir, "extra-marker.yaml"))
 	err := eventually(ctx, func() error {
-		status, _, err := fetch(ctx, http.DefaultClient, d.url("/extra-marker"))
-		if err == nil && status != http.StatusTeapot {
-			err = fmt.Errorf("status %d", status)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.url("/extra-marker"), nil)
+		if err != nil {
+			return err
 		}
-		return err
+		req.Host = "extra.example.com"
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusTeapot {
+			return fmt.Errorf("status %s", resp.Status)
+		}
+		return nil
 	})
 	if err != nil {
 		return "", fmt.Errorf("a file saved on disk: %w", err)
@@ -138,7 +147,7 @@ const extraMarker = `apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: aaa-extra-marker, namespace: default}
 spec:
-  hosts: [extra.example.com, "*.example.com"]
+  hosts: [extra.example.com]
   gateways: [bookinfo-gateway]
   http:
   - match: [{uri: {exact: /extra-marker}}]

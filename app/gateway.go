@@ -72,7 +72,10 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		return fmt.Errorf("gateway is not ready: %w", err)
 	}
 	scopes.Logger("gateway").Info("gateway is ready", "http", o.HTTPPort, "admin", config.Admin)
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-g.Quitting():
+	}
 	drainCtx, stop := context.WithTimeout(context.WithoutCancel(ctx), gatewayDrain)
 	defer stop()
 	return g.Drain(drainCtx)

@@ -2,35 +2,105 @@ package dataplane
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
 	"net"
-	"net/http"
+	"net/netip"
 	"time"
+
+	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"lateen.dev/lateen/proxy/admin"
+	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/proxy/upstream"
 )
 
+// listenAdmin opens the admin address.
+func listenAdmin(a netip.AddrPort) (net.Listener, error) {
+	return admin.Listen(context.Background(), plan.Address{IP: a})
+}
+
+// serveAdmin serves the admin pages until ctx ends.
 func (p *Proxy) serveAdmin(ctx context.Context, l net.Listener) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /stats/prometheus", p.metrics.Handler())
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		ready, missing := p.store.Ready()
-		if !ready {
-			http.Error(w, missing, http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "LIVE")
-	})
-	s := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
+	return admin.Serve(ctx, l, admin.Handler(p.adminOptions()))
+}
+
+func (p *Proxy) adminOptions() admin.Options {
+	o := admin.Options{
+		Store: p.store, Current: p.current, Bootstrap: p.bootstrap, Hosts: p.hosts, Bound: p.bound, Stats: p.engine.Stats,
+		Prometheus: p.metrics.Handler(), Levels: p.config.Scopes, Quit: p.Quit,
+		Drain: func(bool) { p.engine.Drain() },
+		Info:  admin.Info{Version: p.config.Version, Start: time.Now(), Node: p.nodeJSON()},
 	}
-	s.Close()
-	if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-		return err
+	if p.dns != nil {
+		o.Resolve = func(_ context.Context, host string) []netip.Addr {
+			addrs, _ := p.dns.Table().Lookup(host)
+			return addrs
+		}
+	}
+	return o
+}
+
+// describe keeps the node, and the bootstrap that stands for it in the config
+// dump: a proxy under a control plane has no file.
+func (p *Proxy) describe(n *corev3.Node, b *bootstrapv3.Bootstrap) error {
+	p.node = n
+	if b == nil {
+		b = &bootstrapv3.Bootstrap{Node: n}
+	}
+	var err error
+	if p.bootstrap, err = anypb.New(proto.Message(b)); err != nil {
+		return fmt.Errorf("bootstrap: %w", err)
 	}
 	return nil
+}
+
+func (p *Proxy) nodeJSON() json.RawMessage {
+	b, err := protojson.Marshal(p.node)
+	if err != nil {
+		return nil // a node that was sent can be marshalled
+	}
+	return b
+}
+
+// bound are the addresses that a listener accepts on.
+func (p *Proxy) bound(listener string) []string {
+	var list []string
+	for _, a := range p.engine.Listening(listener) {
+		list = append(list, a.String())
+	}
+	return list
+}
+
+// hosts are a cluster's hosts with their statistics.
+func (p *Proxy) hosts(cluster string) []admin.Host {
+	c := p.engine.Clusters()[cluster]
+	if c == nil {
+		return nil
+	}
+	var list []admin.Host
+	for _, h := range c.Hosts() {
+		list = append(list, hostOf(h))
+	}
+	return list
+}
+
+func hostOf(h *upstream.Host) admin.Host {
+	e := h.Endpoint()
+	out := admin.Host{Address: h.Name(), Hostname: e.Hostname, Weight: e.Weight, Priority: h.Priority(), Health: e.Health, Ejected: h.Ejected()}
+	if h.Addr().IsValid() {
+		out.Address = h.Addr().String()
+	}
+	s := &h.Stats
+	out.Stats = []admin.HostStat{
+		{Name: "cx_active", Value: s.CxActive.Load(), Gauge: true}, {Name: "cx_connect_fail", Value: s.CxConnectFail.Load()},
+		{Name: "cx_total", Value: s.CxTotal.Load()}, {Name: "rq_active", Value: h.Active(), Gauge: true},
+		{Name: "rq_error", Value: s.RqError.Load()}, {Name: "rq_success", Value: s.RqSuccess.Load()},
+		{Name: "rq_timeout", Value: s.RqTimeout.Load()}, {Name: "rq_total", Value: s.RqTotal.Load()},
+	}
+	return out
 }

@@ -11,6 +11,9 @@ import (
 	"sync"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+
 	"lateen.dev/lateen/identity"
 	"lateen.dev/lateen/proxy"
 	"lateen.dev/lateen/proxy/compile"
@@ -31,9 +34,15 @@ type Proxy struct {
 	metrics  *telemetry.Registry
 	holder   *identity.Holder
 	engine   *proxy.Proxy
+	current  *plan.Current
 	store    *state.Store
 	dns      *dns.Server
 	resolved dns.Resolvers
+
+	node      *corev3.Node
+	bootstrap *anypb.Any
+	quit      chan struct{}
+	quitOnce  sync.Once
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -46,25 +55,28 @@ type Proxy struct {
 // Start builds and starts a proxy under a control plane. ctx bounds nothing
 // but the start. The proxy owns the sockets of the configuration from here on.
 func Start(_ context.Context, c Config) (*Proxy, error) {
-	p := &Proxy{config: c, log: c.Scopes.Logger("proxy"), metrics: telemetry.NewRegistry()}
+	p := &Proxy{config: c, log: c.Scopes.Logger("proxy"), metrics: telemetry.NewRegistry(), quit: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	holder, rotator, roots, err := newIdentity(&c)
 	if err != nil {
 		return nil, err
 	}
 	p.holder = holder
+	if err := p.describe(node(&c).Encode(), nil); err != nil {
+		return nil, err
+	}
 	if err := p.buildEngine(); err != nil {
 		return nil, err
 	}
 	if err := p.buildDNS(); err != nil {
 		return nil, err
 	}
-	admin, err := net.Listen("tcp", c.Admin.String())
+	admin, err := listenAdmin(c.Admin)
 	if err != nil {
-		return nil, fmt.Errorf("admin pages: %w", err)
+		return nil, err
 	}
 	discovery := client.New(client.Config{
-		Target: c.Discovery, DialOptions: discoveryOptions(&c, holder, roots), Node: node(&c).Encode(),
+		Target: c.Discovery, DialOptions: discoveryOptions(&c, holder, roots), Node: p.node,
 		Wildcards: []string{xds.ClusterType, xds.ListenerType, xds.NameTableType},
 		Handler:   client.HandlerFunc(p.update), Log: c.Scopes.Logger("xds"),
 	})
@@ -99,22 +111,21 @@ func (p *Proxy) runEngine() {
 // buildEngine makes the engine and the store that feeds it.
 func (p *Proxy) buildEngine() error {
 	c := &p.config
-	current := &plan.Current{}
+	p.current = &plan.Current{}
 	hostname, err := os.Hostname()
 	if err != nil {
 		return fmt.Errorf("hostname: %w", err)
 	}
-	n := node(c).Encode()
 	p.engine, err = proxy.New(proxy.Options{
-		Current: current, Logger: c.Scopes.Logger("engine"), Identity: p.holder, NodeID: n.GetId(), InstanceName: c.Name,
+		Current: p.current, Logger: c.Scopes.Logger("engine"), Identity: p.holder, NodeID: p.node.GetId(), InstanceName: c.Name,
 		Labels: c.peer(), Standard: telemetry.NewStandard(p.metrics, c.Version), Sockets: c.sockets(), Dial: c.dialer, OpenLog: c.openLog,
 	})
 	if err != nil {
 		return err
 	}
 	p.store = state.New(state.Config{
-		Current: current, Engine: p.engine, Dynamic: true, LocalSecrets: []string{ownCertificate, ownRoots}, Log: c.Scopes.Logger("state"),
-		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: hostname, NodeID: n.GetId(), NodeCluster: n.GetCluster(), ReadFile: os.ReadFile},
+		Current: p.current, Engine: p.engine, Dynamic: true, LocalSecrets: []string{ownCertificate, ownRoots}, Log: c.Scopes.Logger("state"),
+		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: hostname, NodeID: p.node.GetId(), NodeCluster: p.node.GetCluster(), ReadFile: os.ReadFile},
 	})
 	return nil
 }
@@ -214,6 +225,12 @@ func (p *Proxy) WaitReady(ctx context.Context) error {
 		}
 	}
 }
+
+// Quit asks whoever runs the proxy to end it.
+func (p *Proxy) Quit() { p.quitOnce.Do(func() { close(p.quit) }) }
+
+// Quitting is closed when somebody has asked for the end on the admin page.
+func (p *Proxy) Quitting() <-chan struct{} { return p.quit }
 
 // Drain stops accepting and lets what is open come to its end, until ctx ends.
 func (p *Proxy) Drain(ctx context.Context) error {

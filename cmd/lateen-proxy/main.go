@@ -1,0 +1,66 @@
+// Command lateen-proxy is the data plane alone: a proxy that runs an ordinary
+// Envoy bootstrap file, for sidecar and gateway images and for comparisons.
+//
+//	lateen-proxy -c bootstrap.yaml [-l level]
+//
+// Who calls it: people and service managers. Goroutines: those of the proxy;
+// it exits when all have ended.
+//
+// May import: app/dataplane, telemetry.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"lateen.dev/lateen/app/dataplane"
+	"lateen.dev/lateen/telemetry"
+)
+
+// version is set by the linker (see Makefile).
+var version = "dev"
+
+func main() {
+	err := run(os.Args[1:], os.Stderr)
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(2)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "lateen-proxy:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string, log io.Writer) error {
+	flags := flag.NewFlagSet("lateen-proxy", flag.ContinueOnError)
+	flags.SetOutput(log)
+	file := flags.String("c", "", "the bootstrap file, YAML or JSON (as envoy -c)")
+	level := flags.String("l", "info", "log level: trace, debug, info, warning, error or off")
+	drain := flags.Duration("drain-time", 5*time.Second, "how long open connections may take when stopped")
+	printVersion := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if *printVersion {
+		fmt.Fprintln(log, version)
+		return nil
+	}
+	if *file == "" || flags.NArg() > 0 {
+		return errors.New("name a bootstrap file: lateen-proxy -c bootstrap.yaml")
+	}
+	l, err := telemetry.ParseLevel(*level)
+	if err != nil {
+		return fmt.Errorf("-l: %w", err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	scopes := telemetry.NewScopes(log, false, l)
+	return dataplane.RunBootstrap(ctx, dataplane.BootstrapOptions{File: *file, Version: version, Scopes: scopes, Drain: *drain})
+}
