@@ -250,20 +250,34 @@ func (d *demo) checkExplain(ctx context.Context) (string, error) {
 	if err := d.applySample(ctx, "virtual-service-reviews-test-v2.yaml"); err != nil {
 		return "", err
 	}
-	text, err := d.admin(ctx, "productpage-v1", "/explain?method=GET&url=http://reviews:9080/reviews/0&header=end-user:jason&format=text")
+	text, err := d.admin(ctx, "productpage-v1", "/explain?method=GET&url=http://reviews:9080/reviews/0&header=end-user:jason")
 	if err != nil {
 		return "", err
 	}
-	cluster := "outbound|9080|v2|reviews.default.svc.cluster.local"
-	if !strings.Contains(text, cluster) || !strings.Contains(text, ".yaml:") {
-		return "", fmt.Errorf("explain names neither %s nor the file of the rule:\n%s", cluster, text)
+	var e struct {
+		Cluster struct {
+			Name string `json:"name"`
+		} `json:"cluster"`
+		Route struct {
+			Routes []struct {
+				Matched bool   `json:"matched"`
+				File    string `json:"file"`
+				Line    int    `json:"line"`
+			} `json:"routes"`
+		} `json:"route"`
 	}
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, ".yaml:") {
-			return strings.TrimSpace(line), nil
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		return "", fmt.Errorf("explanation: %w", err)
+	}
+	if e.Cluster.Name != "outbound|9080|v2|reviews.default.svc.cluster.local" {
+		return "", fmt.Errorf("explain leads to %q", e.Cluster.Name)
+	}
+	for _, r := range e.Route.Routes {
+		if r.Matched && r.File != "" && r.Line > 0 {
+			return fmt.Sprintf("jason goes to v2 because of %s:%d", filepath.Base(r.File), r.Line), nil
 		}
 	}
-	return cluster, nil
+	return "", errors.New("explain does not name the file of the rule")
 }
 
 func (d *demo) checkTelemetry(ctx context.Context) (string, error) {

@@ -206,10 +206,23 @@ func squeeze(s string) string { return strings.Join(strings.Fields(s), " ") }
 func TestExplain(t *testing.T) {
 	c, dir := newControl(t)
 	c.answer("GET "+PathProxies, 200, sampleProxies())
-	c.answer("GET "+PathProxies+"/{name}/admin/explain", 200, []byte("route: vs.yaml:12\n"))
+	c.answer("GET "+PathProxies+"/{name}/admin/explain", 200, []byte(`{
+		"listener": {"name": "0.0.0.0_9080", "direction": "OUTBOUND", "handedOverBy": "virtualOutbound", "reason": "port"},
+		"route": {"routeConfig": "9080", "virtualHost": "reviews:9080", "routes": [
+			{"match": "path /x", "reason": "the path differs", "file": "vs.yaml", "line": 9, "rule": "http[0]"},
+			{"match": "any path", "matched": true, "file": "vs.yaml", "line": 12, "rule": "http[1]"}]},
+		"outcome": "forwarded", "retries": "up to 2",
+		"cluster": {"name": "outbound|9080|v2|reviews", "exists": true, "type": "EDS"},
+		"endpoints": [{"address": "127.64.0.3:9080", "health": "HEALTHY", "tls": "mutual TLS", "workload": "reviews-v2.default"}]}`))
 	out, err := run(t, dir, "explain", "productpage", "get", "reviews:9080/x", "-H", "end-user:jason")
-	if err != nil || out != "route: vs.yaml:12\n" {
-		t.Errorf("%v %s", err, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"handed over by virtualOutbound", "not vs.yaml:9 http[0] path /x: the path differs", "rule vs.yaml:12 http[1]",
+		"outcome forwarded", "cluster outbound|9080|v2|reviews", "endpoint 127.64.0.3:9080 reviews-v2.default, healthy, mutual TLS"} {
+		if !strings.Contains(squeeze(out), want) {
+			t.Errorf("missing %q in\n%s", want, out)
+		}
 	}
 	if last := c.seen[len(c.seen)-1]; !strings.Contains(last, "header=end-user%3Ajason") || !strings.Contains(last, "method=GET") {
 		t.Errorf("asked %s", last)

@@ -41,9 +41,6 @@ func (r *root) explainCommand() *cobra.Command {
 			}
 			q.Add("header", h)
 		}
-		if !o.structured() {
-			q.Set("format", "text")
-		}
 		b, err := r.fetchAdmin(cmd.Context(), args[0], http.MethodGet, "/explain?"+q.Encode())
 		if err != nil {
 			return err
@@ -51,7 +48,11 @@ func (r *root) explainCommand() *cobra.Command {
 		if o.structured() {
 			return o.write(r.Out, json.RawMessage(b))
 		}
-		fmt.Fprintf(r.Out, "%s", b)
+		var e explanation
+		if err := json.Unmarshal(b, &e); err != nil {
+			return fmt.Errorf("explanation of %s: %w", args[0], err)
+		}
+		explainer{out: r.Out, r: r}.write(&e)
 		return nil
 	}
 	return cmd
