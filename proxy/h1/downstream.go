@@ -152,7 +152,7 @@ func (c *Conn) exchange(n int) {
 	c.at += n
 	c.floor = c.at
 	c.framed, c.answered = false, false
-	c.minor, c.closing = h.Minor, h.Close || c.draining()
+	c.minor, c.closing = h.Minor, h.Close
 	c.buf.body.Reset(h.Framing, h.ContentLength, c.lim, true)
 	c.handler.Handle(c)
 	if !c.answered || !c.buf.body.Done() {
@@ -294,6 +294,7 @@ func (c *Conn) Respond(h *http1.Head, first exchange.Piece) error {
 		return err
 	}
 	c.chooseFraming(h)
+	c.closing = c.closing || c.draining()
 	out := http1.AppendResponse(c.buf.out[:0], h)
 	switch {
 	case h.Framing == http1.FramingTunnel:

@@ -155,6 +155,7 @@ func (c *conn) serve2() error {
 
 // handle2 serves a stream.
 func (c *conn) handle2(st *http2.Stream) {
+	defer c.m.engine.contain("HTTP/2 stream")
 	s := takeStream()
 	d := &s.down2
 	d.Begin(st, &s.bad)

@@ -2,6 +2,7 @@ package hcm
 
 import (
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -36,6 +37,14 @@ func (e *Engine) ownURI() string {
 
 // Wait waits for mirrored requests.
 func (e *Engine) Wait() { e.mirrors.Wait() }
+
+// contain keeps a panic from ending the process. It is deferred by every goroutine that the package starts, or that
+// serves a stream for it; those of connections are listen's.
+func (e *Engine) contain(what string) {
+	if p := recover(); p != nil {
+		e.Logger.Error("panic while serving", "what", what, "panic", p, "stack", string(debug.Stack()))
+	}
+}
 
 // Sink takes rendered access log lines. It is what plan.AccessLog.Runtime holds.
 type Sink interface{ Write(line []byte) }

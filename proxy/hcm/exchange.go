@@ -246,6 +246,10 @@ func (s *stream) respond(up exchange.Upstream, first exchange.Piece, began sock.
 			return
 		}
 	}
+	if tunnel && first.End {
+		s.ended()
+		return
+	}
 	if tunnel && s.router.whole {
 		p := s.startPump(up)
 		defer p.join()

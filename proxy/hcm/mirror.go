@@ -45,6 +45,7 @@ func (s *stream) mirror(body []byte) {
 		}
 		e.mirrors.Go(func() {
 			defer e.mirrored.Add(-1)
+			defer e.contain("mirrored request")
 			q.run()
 		})
 	}

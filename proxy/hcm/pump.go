@@ -31,6 +31,7 @@ func (s *stream) startPump(up exchange.Upstream) *pump {
 
 func (p *pump) run() {
 	defer close(p.done)
+	defer p.s.m.engine.contain("request body")
 	s := p.s
 	for {
 		s.down.Deadline(0)

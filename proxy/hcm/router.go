@@ -398,7 +398,13 @@ func (s *stream) try() (o outcome, done bool) {
 	r.ask.Deadline = r.deadline
 	r.host.BeginRequest(s.c.acc.Shard)
 	defer r.host.EndRequest(s.c.acc.Shard)
-	up, err := r.host.Exchange(context.Background(), &r.ask)
+	var up exchange.Upstream
+	var err error
+	if s.req.Method == http1.MethodConnect && s.decision.Action.ConnectTunnel {
+		up, err = openTunnel(r.host, &r.ask)
+	} else {
+		up, err = r.host.Exchange(context.Background(), &r.ask)
+	}
 	if err != nil {
 		return s.connectFailed(err), false
 	}

@@ -209,11 +209,11 @@ func (s *Server) retire(g *generation) {
 	})
 }
 
-// cutOff aborts the connections of a drained generation.
+// cutOff closes the connections of a drained generation.
 func (s *Server) cutOff(g *generation) {
 	for _, c := range g.drain.Holders() {
 		if sc, ok := c.(*sock.Conn); ok {
-			sc.Abort()
+			_ = sc.Close() // whoever uses it finds out, which is what counts
 		}
 	}
 }
@@ -310,7 +310,7 @@ func (s *Server) serve(a *active, sk *Socket, acc *Accepted) {
 	s.inspect(a, sk, acc)
 }
 
-// Shutdown stops accepting, lets connections come to their end, and aborts what is left when ctx ends. It returns
+// Shutdown stops accepting, lets connections come to their end, and closes what is left when ctx ends. It returns
 // when every goroutine has ended.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.Drain()
@@ -330,7 +330,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		c := &s.conns[i]
 		c.mu.Lock()
 		for conn := range c.open {
-			conn.Abort()
+			_ = conn.Close() // whoever uses it finds out, which is what counts
 		}
 		c.mu.Unlock()
 	}
