@@ -33,6 +33,10 @@ func (c *Compiler) Resource(kind plan.Kind, name string, body *anypb.Any) (out C
 			out, err = Compiled{}, fmt.Errorf("resource could not be compiled: %v", p)
 		}
 	}()
+	return c.resource(kind, name, body)
+}
+
+func (c *Compiler) resource(kind plan.Kind, name string, body *anypb.Any) (out Compiled, err error) {
 	var got string
 	switch kind {
 	case plan.KindListener:
