@@ -98,11 +98,14 @@ type Machine struct {
 	// ones too, and those of a cluster that nobody wants any more: Envoy would
 	// wait for them, and acknowledge no clusters meanwhile.
 	warming map[string]*xds.Resource
+	// warmingOf is the set that all of warming was taken from, nil if there were
+	// several.
+	warmingOf *xds.Set
 }
 
 // New starts a stream on which the client shall have the given state.
 func New(delta bool, limits Limits, state *xds.State) *Machine {
-	return &Machine{delta: delta, limits: limits, state: state, warming: make(map[string]*xds.Resource)}
+	return &Machine{delta: delta, limits: limits, state: state}
 }
 
 // Target replaces the state that the client shall have.
@@ -167,13 +170,19 @@ func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing 
 	if fresh && len(r.Subscribe) == 0 && len(r.Unsubscribe) == 0 && !xds.ByNameOnly(s.url) {
 		s.subscribeAll()
 	}
+	s.expect(len(r.Subscribe), target)
+	cursor := target.Cursor()
 	for _, name := range r.Subscribe {
 		if name == xds.Wildcard {
 			s.subscribeAll()
 			continue
 		}
-		m.names += s.subscribe(name, target)
-		if target.Get(name) == nil {
+		there := cursor.Get(name)
+		if there != nil {
+			name = there.Name // one string for all clients
+		}
+		m.names += s.subscribe(name)
+		if there == nil {
 			s.owed[name] = struct{}{}
 			missing = append(missing, name)
 		}
@@ -211,6 +220,8 @@ func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing [
 		s.unsubscribeAll()
 	}
 	wanted := make(map[string]struct{}, len(r.Names))
+	s.expect(len(r.Names), target)
+	cursor := target.Cursor()
 	for _, name := range r.Names {
 		if name == xds.Wildcard {
 			continue
@@ -219,9 +230,13 @@ func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing [
 		if _, have := s.names[name]; have && r.Nonce != "" {
 			continue
 		}
-		m.names += s.subscribe(name, target)
+		there := cursor.Get(name)
+		if there != nil {
+			name = there.Name // one string for all clients
+		}
+		m.names += s.subscribe(name)
 		s.owes = true
-		if target.Get(name) == nil {
+		if there == nil {
 			missing = append(missing, name)
 		}
 	}

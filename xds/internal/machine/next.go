@@ -113,7 +113,10 @@ func (m *Machine) pending(s *subscription, target *xds.Set) change {
 			if !s.subscribed(name) {
 				continue
 			}
-			has, want := s.has(name), target.Get(name)
+			has, want := s.has(name), then
+			if m.warmingOf == nil || target != m.warmingOf {
+				want = target.Get(name)
+			}
 			switch {
 			case want == nil:
 				c.puts = append(c.puts, then)
@@ -210,7 +213,8 @@ func (m *Machine) sendRemovals(s *subscription, target *xds.Set, c change) *Fram
 
 // beyond reports whether some resources are not the target's.
 func beyond(target *xds.Set, resources []*xds.Resource) bool {
-	return slices.ContainsFunc(resources, func(r *xds.Resource) bool { return target.Get(r.Name) != r })
+	cursor := target.Cursor()
+	return slices.ContainsFunc(resources, func(r *xds.Resource) bool { return cursor.Get(r.Name) != r })
 }
 
 func (s *subscription) sending(f *inflight, nonce string) {
@@ -286,8 +290,14 @@ func (m *Machine) noteWarming(s *subscription, sent []*xds.Resource) {
 	switch s.url {
 	case xds.ClusterType:
 		endpoints := m.state.Set(xds.EndpointType)
+		if len(m.warming) == 0 {
+			m.warming, m.warmingOf = make(map[string]*xds.Resource, len(sent)), endpoints
+		} else if m.warmingOf != endpoints {
+			m.warmingOf = nil
+		}
+		cursor := endpoints.Cursor()
 		for _, r := range sent {
-			if e := endpoints.Get(r.Name); e != nil {
+			if e := cursor.Get(r.Name); e != nil {
 				m.warming[r.Name] = e
 			}
 		}
@@ -295,6 +305,9 @@ func (m *Machine) noteWarming(s *subscription, sent []*xds.Resource) {
 		for _, r := range sent {
 			delete(m.warming, r.Name)
 		}
+	}
+	if len(m.warming) == 0 {
+		m.warming, m.warmingOf = nil, nil // a map keeps the room of its best days
 	}
 }
 

@@ -138,15 +138,29 @@ func (s *subscription) unsubscribeAll() {
 	}
 }
 
-// subscribe adds a name, which the client by that says it does not have, and
-// returns by how many names the subscription grew.
-func (s *subscription) subscribe(name string, target *xds.Set) int {
-	if len(s.names) == 0 && !s.wildcard {
-		// Nothing else is had, so everything but the names in over agrees with
-		// any base.
+// expect prepares for n names, of which a subscription without any knows that
+// the client has nothing. Where they are few of the target, base becomes the
+// target, so that the rest need never be looked at.
+func (s *subscription) expect(n int, target *xds.Set) {
+	const few = 4
+	if len(s.names) > 0 || s.wildcard || n == 0 {
+		return
+	}
+	s.base = nil
+	if few*n < target.Len() {
 		s.base = target
 	}
-	s.over[name] = nil
+	s.names = make(map[string]struct{}, n)
+}
+
+// subscribe adds a name, which the client by that says it does not have, and
+// returns by how many names the subscription grew.
+func (s *subscription) subscribe(name string) int {
+	if s.base == nil {
+		delete(s.over, name)
+	} else {
+		s.over[name] = nil
+	}
 	s.overtake(name)
 	delete(s.refused, name)
 	if _, had := s.names[name]; had {
@@ -195,10 +209,13 @@ func (s *subscription) claim(versions map[string]string, target *xds.Set) {
 			continue
 		}
 		delete(s.owed, name)
-		if want := target.Get(name); want != nil && want.Version == version {
-			delete(s.over, name)
-		} else {
+		switch want := target.Get(name); {
+		case want == nil || want.Version != version:
 			s.over[name] = &xds.Resource{Name: name, TypeURL: s.url, Version: version}
+		case s.base == target:
+			delete(s.over, name)
+		default:
+			s.over[want.Name] = want
 		}
 	}
 }
