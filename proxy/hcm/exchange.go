@@ -56,6 +56,7 @@ func (s *stream) sendBody(up exchange.Upstream) bool {
 			return false
 		}
 		s.bodyIn += int64(len(p.Data))
+		s.countIn(p)
 		s.keepPiece(p)
 		if r.whole = p.End; p.End {
 			s.down.Deadline(0)
@@ -240,6 +241,7 @@ func (s *stream) respond(up exchange.Upstream, first exchange.Piece, began sock.
 		return
 	}
 	s.bodyOut = int64(len(first.Data))
+	s.countOut(first)
 	if trailers != nil {
 		if err := s.down.Write(exchange.Piece{End: true}, trailers); err != nil {
 			s.gone.Store(true)
@@ -281,6 +283,7 @@ func (s *stream) copyBody(up exchange.Upstream) {
 			return
 		}
 		s.bodyOut += int64(len(p.Data))
+		s.countOut(p)
 		if err := s.down.Write(p, s.responseTrailers(up, p)); err != nil {
 			s.gone.Store(true)
 			return

@@ -46,6 +46,7 @@ func (p *pump) run() {
 		}
 		p.received += int64(len(piece.Data))
 		p.last.Store(int64(sock.Now()))
+		s.countIn(piece)
 		s.keepPiece(piece) // the main goroutine looks at it only after join
 		if err := p.up.Write(piece, s.requestTrailers(piece)); err != nil {
 			return // the one who reads will see why

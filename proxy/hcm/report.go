@@ -106,6 +106,7 @@ func (s *stream) report() {
 	q := telemetry.RequestResult{
 		Code: r.ResponseCode, GRPCStatus: r.GRPCStatus, Flags: r.Flags, Duration: r.Duration,
 		RequestBytes: s.bodyIn + int64(s.req.Size), ResponseBytes: s.bodyOut + int64(s.resp.Size),
+		RequestMessages: s.messagesIn.count, ResponseMessages: s.messagesOut.count,
 	}
 	b.Request(s.c.acc.Shard, &q)
 }

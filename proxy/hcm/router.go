@@ -71,7 +71,7 @@ func (s *stream) forward() {
 		return
 	}
 	defer r.cluster.EndRequest(prio)
-	s.plan2upstream()
+	s.settle()
 	s.attempt()
 }
 
@@ -82,8 +82,8 @@ func (s *stream) overflow() {
 	})
 }
 
-// plan2upstream settles everything that all tries have in common.
-func (s *stream) plan2upstream() {
+// settle settles everything that all tries have in common.
+func (s *stream) settle() {
 	r, a, h := &s.router, s.decision.Action, s.req
 	r.timeouts = s.decision.Timeouts(&s.head, s.m.filter.router, s.m.cfg.Timeouts.MaxStream)
 	if h.Upgrade || h.Method == http1.MethodConnect {
@@ -140,89 +140,6 @@ func (s *stream) connectOptions() {
 	}
 }
 
-// hash computes what consistent hashing chooses by, making a cookie where the policy wants one.
-func (s *stream) hash(policies []plan.HashPolicy) {
-	r := &s.router
-	at := len(s.arena)
-	s.arena = appendHex(s.arena, rand.Uint64())
-	made := s.arena[at:len(s.arena):len(s.arena)]
-	r.choice.Hash, r.choice.HasHash, r.cookie = route.Hash(policies, &s.input, made)
-	r.cookieV = made
-}
-
-func appendHex(dst []byte, v uint64) []byte {
-	const digits = "0123456789abcdef"
-	for i := 60; i >= 0; i -= 4 {
-		dst = append(dst, digits[v>>i&15])
-	}
-	return dst
-}
-
-var (
-	originalPath  = header.NewName("x-envoy-original-path")
-	forwardedHost = header.NewName("x-forwarded-host")
-)
-
-// rewrite changes path and authority.
-func (s *stream) rewrite() {
-	d, h := &s.decision, s.req
-	authority, changed := d.Authority(&s.head)
-	if d.RewritesPath() {
-		old := h.Path
-		at := len(s.arena)
-		s.arena = d.AppendPath(s.arena, old)
-		h.Path = s.arena[at:len(s.arena):len(s.arena)]
-		s.rec.Path, s.rec.OriginalURI = h.Path, old
-		if !s.suppressed() {
-			h.Set(originalPath, old)
-		}
-	}
-	if changed {
-		if d.Action.AppendXForwardedHost {
-			h.AddName(forwardedHost, h.Authority)
-		}
-		h.Authority = authority
-	}
-	s.router.autoHost = d.Action.Rewrite.AutoHost
-}
-
-func (s *stream) suppressed() bool {
-	return s.m.filter.router != nil && s.m.filter.router.SuppressEnvoyHeaders
-}
-
-var digits = func() (d [10][]byte) {
-	for i := range d {
-		d[i] = []byte{byte('0' + i)}
-	}
-	return d
-}()
-
-func (s *stream) attemptHeader() {
-	n := int(s.router.attempts) + 1
-	if n < len(digits) {
-		s.req.SetKnown(header.XEnvoyAttemptCount, digits[n])
-		return
-	}
-	s.req.SetKnown(header.XEnvoyAttemptCount, s.decimal(int64(n)))
-}
-
-func (s *stream) decimal(n int64) []byte {
-	at := len(s.arena)
-	s.arena = appendDecimal(s.arena, n)
-	return s.arena[at:len(s.arena):len(s.arena)]
-}
-
-// expectedTimeout tells the upstream how long we wait for it.
-func (s *stream) expectedTimeout() {
-	t := s.router.timeouts.Global
-	if p := s.router.timeouts.PerTry; p > 0 {
-		t = p
-	}
-	if t > 0 && !s.suppressed() {
-		s.req.SetKnown(header.XEnvoyExpectedRqTimeoutMS, s.decimal(t.Milliseconds()))
-	}
-}
-
 // attempt tries until there is an answer.
 func (s *stream) attempt() {
 	r := &s.router
@@ -272,6 +189,7 @@ func (s *stream) firstPiece() bool {
 	}
 	r.first, r.whole = p, p.End
 	s.bodyIn = int64(len(p.Data))
+	s.countIn(p)
 	if p.End {
 		s.rec.RequestReceived = sock.Now().Sub(s.start)
 		return true
@@ -425,85 +343,4 @@ func (s *stream) connectFailed(err error) outcome {
 	}
 	s.router.host.Report(503, true)
 	return o
-}
-
-// fail answers with the last try's failure.
-func (s *stream) fail(o *outcome) {
-	switch {
-	case s.gone.Load():
-		s.rec.Flags |= telemetry.FlagDownstreamConnectionTermination
-		s.rec.CodeDetails = "downstream_remote_disconnect"
-		s.down.Reset()
-	case o.noHost:
-		s.router.cluster.Stats.Inc(s.c.acc.Shard, upstream.NoneHealthy)
-		s.reply(reply{status: 503, flags: telemetry.FlagNoHealthyUpstream, details: "no_healthy_upstream", body: "no healthy upstream"})
-	case o.timeout != 0:
-		s.reply(reply{status: 504, flags: o.timeout, details: o.detail, body: "upstream request timeout"})
-	case o.connect != nil && o.connect.Overflow:
-		s.overflow()
-	case o.connect != nil:
-		s.failConnect(o.connect)
-	default:
-		s.failReset(o)
-	}
-}
-
-func (s *stream) failConnect(e *upstream.ConnectError) {
-	reason := "remote connection failure"
-	switch {
-	case e.Timeout:
-		reason = "connection timeout"
-	case e.TLS:
-		reason = "remote connection failure"
-	}
-	s.rec.UpstreamFailure = e.Error()
-	body := "upstream connect error or disconnect/reset before headers. reset reason: " + reason
-	if s.router.retry.Retries() > 0 {
-		body = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: " + reason
-	}
-	if !e.Timeout {
-		body += ", transport failure reason: " + failureText(e)
-	}
-	s.reply(reply{
-		status: 503, flags: telemetry.FlagUpstreamConnectionFailure, body: body,
-		details: "upstream_reset_before_response_started{" + underscored(reason) + "}",
-	})
-}
-
-// failureText says why there is no connection, as Envoy words it.
-func failureText(e *upstream.ConnectError) string {
-	switch {
-	case e.TLS:
-		return e.Error()
-	case upstream.Refused(e.Err):
-		return "delayed connect error: Connection refused"
-	}
-	return "delayed connect error: " + e.Error()
-}
-
-func underscored(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c == ' ' {
-			b[i] = '_'
-		}
-	}
-	return string(b)
-}
-
-func (s *stream) failReset(o *outcome) {
-	reason, flag, status := "connection termination", telemetry.FlagUpstreamConnectionTermination, 503
-	switch {
-	case errors.Is(o.err, exchange.ErrProtocol):
-		reason, flag, status = "protocol error", telemetry.FlagUpstreamProtocolError, 502
-	case errors.Is(o.err, exchange.ErrRefused):
-		reason, flag = "remote refused stream reset", telemetry.FlagUpstreamRemoteReset
-	case errors.Is(o.err, exchange.ErrReset) && s.rec.Protocol == telemetry.ProtocolHTTP2:
-		reason, flag = "remote reset", telemetry.FlagUpstreamRemoteReset
-	}
-	body := "upstream connect error or disconnect/reset before headers. reset reason: " + reason
-	if s.router.retry.Retries() > 0 {
-		body = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: " + reason
-	}
-	s.reply(reply{status: status, flags: flag, body: body, details: "upstream_reset_before_response_started{" + underscored(reason) + "}"})
 }

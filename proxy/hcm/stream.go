@@ -50,6 +50,7 @@ type stream struct {
 	corsRule                *plan.CORS
 	corsOK                  bool
 	bodyIn                  int64
+	messagesIn, messagesOut messages
 	bodyOut                 int64
 
 	pump *pump       // the one that runs, if any
@@ -93,6 +94,7 @@ func (s *stream) give() {
 	s.arena = s.arena[:0]
 	s.grpc, s.answered, s.corsOK, s.corsRule = false, false, false, nil
 	s.bodyIn, s.bodyOut = 0, 0
+	s.messagesIn, s.messagesOut = messages{}, messages{}
 	s.gone.Store(false)
 	streams.Put(s)
 }
