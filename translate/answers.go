@@ -14,7 +14,7 @@ type answers struct {
 	modes       memo[modeKey, model.MTLSMode]
 	vhosts      memo[vhostKey, *vhost]
 	routed      memo[routedKey, *routedHost]
-	routes      memo[routesKey, *routeTable]
+	routes      tables
 	listeners   memo[listenerKey, *madeListener]
 	inbounds    memo[string, *inbound]
 }

@@ -2,7 +2,6 @@ package translate
 
 import (
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -35,21 +34,6 @@ type routeTableName struct {
 	open   bool   // the client dialled the proxy itself, so there is no original destination
 }
 
-// routesKey finds a table again by its virtual hosts. A digest of their addresses stands in the key; the table has them.
-type routesKey struct {
-	name   string
-	ports  bool
-	digest uint64
-}
-
-type routeTable struct {
-	hosts    []*vhost
-	resource *xds.Resource
-}
-
-// tableSeed makes digests of this process; they are compared within it only.
-var tableSeed = maphash.MakeSeed()
-
 // routeTable makes the route configuration of that name.
 func (s *scope) routeTable(n routeTableName) *xds.Resource {
 	hosts := s.virtualHosts(n)
@@ -59,8 +43,8 @@ func (s *scope) routeTable(n routeTableName) *xds.Resource {
 // assemble joins virtual hosts that are marshalled already into one resource, or finds it joined.
 func (s *scope) assemble(name string, ports bool, hosts []*vhost) *xds.Resource {
 	key := routesKey{name: name, ports: ports, digest: digestOf(hosts)}
-	if t, ok := s.t.answers.routes.find(s.gen.seq, key); ok && slices.Equal(t.hosts, hosts) {
-		return t.resource
+	if r := s.t.answers.routes.find(key, hosts); r != nil {
+		return r
 	}
 	head := &routev3.RouteConfiguration{
 		Name:                           name,
@@ -78,21 +62,11 @@ func (s *scope) assemble(name string, ports bool, hosts []*vhost) *xds.Resource 
 		body = protowire.AppendTag(body, virtualHostsField, protowire.BytesType)
 		body = protowire.AppendBytes(body, h.body)
 	}
-	made := &routeTable{hosts: hosts, resource: xds.FromAny(name, &anypb.Any{TypeUrl: xds.RouteType, Value: body})}
-	return s.t.answers.routes.get(s.gen.seq, key, func() *routeTable { return made }).resource
+	return s.t.answers.routes.put(key, hosts, xds.FromAny(name, &anypb.Any{TypeUrl: xds.RouteType, Value: body}))
 }
 
 // virtualHostsField is the number of RouteConfiguration.virtual_hosts.
 const virtualHostsField = 2
-
-func digestOf(hosts []*vhost) uint64 {
-	var h maphash.Hash
-	h.SetSeed(tableSeed)
-	for _, v := range hosts {
-		maphash.WriteComparable(&h, v)
-	}
-	return h.Sum64()
-}
 
 // vhost is a virtual host, marshalled.
 type vhost struct {
