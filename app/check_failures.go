@@ -311,7 +311,7 @@ func (d *demo) checkTelemetry(ctx context.Context) (string, error) {
 	if entry.Code != http.StatusOK || entry.ID == "" || !strings.HasPrefix(entry.Cluster, "outbound|9080||productpage") {
 		return "", fmt.Errorf("access log entry %+v", entry)
 	}
-	return fmt.Sprintf("%s; access log of request %s", line[strings.LastIndexByte(line, '}')+1:]+" requests counted with all labels", entry.ID), nil
+	return fmt.Sprintf("%s; access log of request %s", strings.TrimSpace(line[strings.LastIndexByte(line, 0x7d)+1:])+" requests counted with all labels", entry.ID), nil
 }
 
 const meshAccessLog = `apiVersion: v1

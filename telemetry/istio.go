@@ -58,9 +58,6 @@ var standardNames = []string{
 	"request_protocol", "response_flags", "connection_security_policy",
 }
 
-// responseFlagsLabel is the index of response_flags in standardNames.
-const responseFlagsLabel = 21
-
 // standardBuckets are Istio's default histogram buckets, for milliseconds and
 // for bytes alike.
 var standardBuckets = []float64{

@@ -2,17 +2,9 @@ package dataplane
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"net"
 	"net/netip"
 	"time"
-
-	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"lateen.dev/lateen/proxy/admin"
 	"lateen.dev/lateen/proxy/plan"
@@ -34,7 +26,7 @@ func (p *Proxy) adminOptions() admin.Options {
 		Store: p.store, Current: p.current, Bootstrap: p.bootstrap, Hosts: p.hosts, Bound: p.bound, Stats: p.engine.Stats,
 		Prometheus: p.metrics.Handler(), Levels: p.config.Scopes, Quit: p.Quit,
 		Drain: func(bool) { p.engine.Drain() },
-		Info:  admin.Info{Version: p.config.Version, Start: time.Now(), Node: p.nodeJSON()},
+		Info:  admin.Info{Version: p.config.Version, Start: time.Now(), Node: p.node},
 	}
 	if p.dns != nil {
 		o.Resolve = func(_ context.Context, host string) []netip.Addr {
@@ -43,28 +35,6 @@ func (p *Proxy) adminOptions() admin.Options {
 		}
 	}
 	return o
-}
-
-// describe keeps the node, and the bootstrap that stands for it in the config
-// dump: a proxy under a control plane has no file.
-func (p *Proxy) describe(n *corev3.Node, b *bootstrapv3.Bootstrap) error {
-	p.node = n
-	if b == nil {
-		b = &bootstrapv3.Bootstrap{Node: n}
-	}
-	var err error
-	if p.bootstrap, err = anypb.New(proto.Message(b)); err != nil {
-		return fmt.Errorf("bootstrap: %w", err)
-	}
-	return nil
-}
-
-func (p *Proxy) nodeJSON() json.RawMessage {
-	b, err := protojson.Marshal(p.node)
-	if err != nil {
-		return nil // a node that was sent can be marshalled
-	}
-	return b
 }
 
 // bound are the addresses that a listener accepts on.

@@ -2,7 +2,6 @@ package dataplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -37,7 +36,11 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	p := &Proxy{config: Config{Name: b.Node.GetId(), Version: o.Version, Scopes: o.Scopes}, log: o.Scopes.Logger("proxy"),
 		metrics: telemetry.NewRegistry(), quit: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	if err := errors.Join(p.describe(b.Node, b.Raw), p.loadStatic(b)); err != nil {
+	p.nodeID, p.nodeCluster = b.Node.GetId(), b.Node.GetCluster()
+	if p.bootstrap, p.node, err = bootstrap.Describe(b.Node, b.Raw); err != nil {
+		return err
+	}
+	if err := p.loadStatic(b); err != nil {
 		return err
 	}
 	var admin net.Listener

@@ -11,11 +11,11 @@ import (
 	"sync"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"lateen.dev/lateen/identity"
 	"lateen.dev/lateen/proxy"
+	"lateen.dev/lateen/proxy/bootstrap"
 	"lateen.dev/lateen/proxy/compile"
 	"lateen.dev/lateen/proxy/dns"
 	"lateen.dev/lateen/proxy/listen"
@@ -39,10 +39,11 @@ type Proxy struct {
 	dns      *dns.Server
 	resolved dns.Resolvers
 
-	node      *corev3.Node
-	bootstrap *anypb.Any
-	quit      chan struct{}
-	quitOnce  sync.Once
+	nodeID, nodeCluster string
+	node                []byte // as JSON
+	bootstrap           *anypb.Any
+	quit                chan struct{}
+	quitOnce            sync.Once
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -62,7 +63,9 @@ func Start(_ context.Context, c Config) (*Proxy, error) {
 		return nil, err
 	}
 	p.holder = holder
-	if err := p.describe(node(&c).Encode(), nil); err != nil {
+	n := node(&c).Encode()
+	p.nodeID, p.nodeCluster = n.GetId(), n.GetCluster()
+	if p.bootstrap, p.node, err = bootstrap.Describe(n, nil); err != nil {
 		return nil, err
 	}
 	if err := p.buildEngine(); err != nil {
@@ -76,7 +79,7 @@ func Start(_ context.Context, c Config) (*Proxy, error) {
 		return nil, err
 	}
 	discovery := client.New(client.Config{
-		Target: c.Discovery, DialOptions: discoveryOptions(&c, holder, roots), Node: p.node,
+		Target: c.Discovery, DialOptions: discoveryOptions(&c, holder, roots), Node: n,
 		Wildcards: []string{xds.ClusterType, xds.ListenerType, xds.NameTableType},
 		Handler:   client.HandlerFunc(p.update), Log: c.Scopes.Logger("xds"),
 	})
@@ -117,7 +120,7 @@ func (p *Proxy) buildEngine() error {
 		return fmt.Errorf("hostname: %w", err)
 	}
 	p.engine, err = proxy.New(proxy.Options{
-		Current: p.current, Logger: c.Scopes.Logger("engine"), Identity: p.holder, NodeID: p.node.GetId(), InstanceName: c.Name,
+		Current: p.current, Logger: c.Scopes.Logger("engine"), Identity: p.holder, NodeID: p.nodeID, InstanceName: c.Name,
 		Labels: c.peer(), Standard: telemetry.NewStandard(p.metrics, c.Version), Sockets: c.sockets(), Dial: c.dialer, OpenLog: c.openLog,
 	})
 	if err != nil {
@@ -125,7 +128,7 @@ func (p *Proxy) buildEngine() error {
 	}
 	p.store = state.New(state.Config{
 		Current: p.current, Engine: p.engine, Dynamic: true, LocalSecrets: []string{ownCertificate, ownRoots}, Log: c.Scopes.Logger("state"),
-		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: hostname, NodeID: p.node.GetId(), NodeCluster: p.node.GetCluster(), ReadFile: os.ReadFile},
+		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: hostname, NodeID: p.nodeID, NodeCluster: p.nodeCluster, ReadFile: os.ReadFile},
 	})
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"lateen.dev/lateen/xds"
 )
@@ -200,4 +201,22 @@ func update[T named](typeURL string, list []T) (xds.Update, error) {
 		u.Added = append(u.Added, r)
 	}
 	return u, nil
+}
+
+// Describe returns what the config dump shows as the bootstrap, and the node as
+// JSON. A proxy under a control plane has no file: b is nil, and the node stands
+// for it.
+func Describe(n *corev3.Node, b *bootstrapv3.Bootstrap) (*anypb.Any, []byte, error) {
+	if b == nil {
+		b = &bootstrapv3.Bootstrap{Node: n}
+	}
+	dump, err := anypb.New(b)
+	if err != nil {
+		return nil, nil, fmt.Errorf("bootstrap: %w", err)
+	}
+	node, err := protojson.Marshal(n)
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: %w", err)
+	}
+	return dump, node, nil
 }

@@ -11,9 +11,6 @@ type breaker struct {
 	connections, pending, requests, retries atomic.Int64
 }
 
-// unlimited is a limit so high that counting against it is pointless; Istio sets 2^32-1 where the user set none.
-const unlimited = 1 << 31
-
 // take counts one against a limit and reports whether it fits. Nothing is counted when it doesn't.
 func take(n *atomic.Int64, limit uint32) bool {
 	if n.Add(1) <= int64(limit) {
@@ -26,10 +23,7 @@ func take(n *atomic.Int64, limit uint32) bool {
 // BeginRequest counts a request against max_requests. Every true is answered by one EndRequest.
 func (c *Cluster) BeginRequest(priority uint8) bool {
 	limits := c.Config().Limits[priority&1]
-	if take(&c.breakers[priority&1].requests, limits.MaxRequests) {
-		return true
-	}
-	return false
+	return take(&c.breakers[priority&1].requests, limits.MaxRequests)
 }
 
 // EndRequest takes a request back.

@@ -50,7 +50,7 @@ func Rooms() map[string]Room {
 		"cli":  {May: []string{"config", "model", "world", "policy", "kube", "xds", "identity", "source"}, Never: []string{"proxy", "ca"}},
 		"ui":   {May: []string{"model", "world", "telemetry"}, Never: []string{"kube", "proxy", "ca"}},
 		"app":  {May: []string{everyRoom}},
-		"cmd":  {May: []string{"app", "cli", "capture"}},
+		"cmd":  {May: []string{"app", "cli", "capture", "telemetry"}},
 		"test": {May: []string{everyRoom}},
 		// The samples know nothing of the mesh that they run in.
 		"samples": {Never: []string{"ours"}},

@@ -94,8 +94,11 @@ func echo(s *Stream) {
 }
 
 // theirClient is x/net's client over one connection.
+//
+//lint:ignore SA1019 it is the peer that many still have
 func theirClient(t *testing.T, conn net.Conn) *http2.ClientConn {
 	t.Helper()
+	//lint:ignore SA1019 it is the peer that many still have
 	cc, err := (&http2.Transport{AllowHTTP: true}).NewClientConn(conn)
 	if err != nil {
 		t.Fatal(err)
