@@ -18,7 +18,6 @@ import (
 type scanner struct {
 	root  string
 	files map[string]stamp // by path
-	dirs  map[string]stamp
 }
 
 // stamp tells versions of a file apart without reading it.
