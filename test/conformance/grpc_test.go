@@ -147,7 +147,7 @@ func interopServer(t *testing.T) int {
 // nameServer fills in the server's id, which grpc-go's test server leaves out.
 func nameServer(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
 	resp, err := next(ctx, req)
-	if r, ok := resp.(*testgrpc.SimpleResponse); ok {
+	if r, ok := resp.(*testgrpc.SimpleResponse); ok && err == nil {
 		r.ServerId = "conformance"
 	}
 	return resp, err
