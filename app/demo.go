@@ -241,28 +241,30 @@ func getOK(ctx context.Context, url string) error {
 // invite prints where to look and three things to try.
 func (d *demo) invite() {
 	samples := filepath.Join(d.Dir, "samples")
+	// As the user called it, so that the lines can be pasted.
+	lateen := os.Args[0]
 	dir := ""
 	if d.Dir != defaultDir() {
 		dir = " --dir " + d.Dir
 	}
 	d.say(`
-Bookinfo is at  %s
+Bookinfo is at  %[1]s
 
 Three things to try, each in another terminal:
 
   1. Send everybody to reviews v1, then reload the page (no more stars):
-     lateen apply%s --wait -f %s
+     %[2]s apply%[3]s --wait -f %[4]s
 
   2. Send only jason to v2 (log in as jason to see black stars):
-     lateen apply%s --wait -f %s
+     %[2]s apply%[3]s --wait -f %[5]s
 
   3. Ask why a request goes where it goes:
-     lateen explain%s productpage-v1 GET http://reviews:9080/reviews/0 -H end-user:jason
+     %[2]s explain%[3]s productpage-v1 GET http://reviews:9080/reviews/0 -H end-user:jason
 
-See also: lateen proxy-status%s, lateen proxy-config route productpage-v1%s. Logs are in %s.
+See also: %[2]s proxy-status%[3]s, %[2]s proxy-config route%[3]s productpage-v1. Logs are in %[6]s.
 Ctrl-C ends everything.`,
-		d.url("/productpage"), dir, filepath.Join(samples, "virtual-service-all-v1.yaml"),
-		dir, filepath.Join(samples, "virtual-service-reviews-test-v2.yaml"), dir, dir, dir, d.logs)
+		d.url("/productpage"), lateen, dir, filepath.Join(samples, "virtual-service-all-v1.yaml"),
+		filepath.Join(samples, "virtual-service-reviews-test-v2.yaml"), d.logs)
 }
 
 // wait returns when ctx ends, or with an error when a process does.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -47,6 +48,7 @@ func (p *proxyPages) list() []cli.Proxy {
 	for i := range clients {
 		all = append(all, proxyOf(&clients[i]))
 	}
+	slices.SortStableFunc(all, func(a, b cli.Proxy) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 
