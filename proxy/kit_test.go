@@ -28,6 +28,7 @@ type bed struct {
 	addr    string
 	metrics *telemetry.Registry
 	logs    *memoryLog
+	inbound bool
 }
 
 // memoryLog keeps access log lines.
@@ -120,8 +121,12 @@ func (b *bed) listenChain(c *plan.FilterChain) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	direction := plan.Outbound
+	if b.inbound {
+		direction = plan.Inbound
+	}
 	b.parts.Listeners = []*plan.Listener{{
-		Name: "test", BindToPort: true, Addresses: []plan.Address{{IP: netip.MustParseAddrPort("127.0.0.1:0")}}, Chains: chains, Direction: plan.Outbound,
+		Name: "test", BindToPort: true, Addresses: []plan.Address{{IP: netip.MustParseAddrPort("127.0.0.1:0")}}, Chains: chains, Direction: direction,
 	}}
 	b.apply()
 	b.addr = b.proxy.Listening("test")[0].String()

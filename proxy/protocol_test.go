@@ -169,6 +169,7 @@ func TestMutualTLSBetweenTwoSidecars(t *testing.T) {
 	p := newPKI(t)
 	// The server's sidecar.
 	in := newBedWith(t, func(o *Options) { o.Identity = holder(p.material("server")) })
+	in.inbound = true
 	in.cluster("inbound|80||", server(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Seen", r.Header.Get("x-forwarded-client-cert"))
 	}))

@@ -349,4 +349,3 @@ func TestAccessLogAndMetrics(t *testing.T) {
 		t.Error("the request isn't in istio_requests_total")
 	}
 }
-

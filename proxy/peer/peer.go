@@ -1,7 +1,7 @@
-// Package peer is Istio's metadata exchange: the headers x-envoy-peer-metadata and x-envoy-peer-metadata-id, by which
-// the proxies at both ends of a request tell each other which workloads they belong to.
+// Package peer is Istio's metadata exchange: the headers x-envoy-peer-metadata and x-envoy-peer-metadata-id, or the
+// preamble of a TCP connection, by which the proxies at both ends tell each other which workloads they belong to.
 //
-// Called by proxy/hcm, once for each peer that it meets; it keeps the result as long as the peer sends the same bytes.
+// Called by proxy/hcm and proxy/tcp, once for each peer that it meets; it keeps the result as long as the peer sends the same bytes.
 // The package is pure and starts no goroutine.
 //
 // May import: telemetry.
@@ -22,6 +22,8 @@ import (
 type Self struct {
 	// Metadata is the value of x-envoy-peer-metadata, ID that of x-envoy-peer-metadata-id. Empty values tell nothing.
 	Metadata, ID []byte
+	// Preamble is what a TCP connection begins with where its ends exchange metadata.
+	Preamble []byte
 	// Labels are this workload in telemetry.
 	Labels telemetry.Peer
 }
@@ -56,7 +58,11 @@ func NewSelf(id, name string, p telemetry.Peer) (Self, error) {
 	}
 	encoded := make([]byte, base64.StdEncoding.EncodedLen(len(b)))
 	base64.StdEncoding.Encode(encoded, b)
-	return Self{Metadata: encoded, ID: []byte(id), Labels: p}, nil
+	pre, err := preamble(id, s)
+	if err != nil {
+		return Self{}, err
+	}
+	return Self{Metadata: encoded, ID: []byte(id), Preamble: pre, Labels: p}, nil
 }
 
 // maxMetadata bounds what is decoded.
@@ -78,6 +84,11 @@ func Decode(value []byte) (telemetry.Peer, error) {
 	if err := proto.Unmarshal(b[:n], &s); err != nil {
 		return telemetry.Peer{}, fmt.Errorf("peer metadata: %w", err)
 	}
+	return labelsOf(&s), nil
+}
+
+// labelsOf reads the fields that metrics name.
+func labelsOf(s *structpb.Struct) telemetry.Peer {
 	text := func(f map[string]*structpb.Value, key string) string { return f[key].GetStringValue() }
 	f := s.GetFields()
 	labels := f["LABELS"].GetStructValue().GetFields()
@@ -95,5 +106,5 @@ func Decode(value []byte) (telemetry.Peer, error) {
 	if p.CanonicalRevision == "" {
 		p.CanonicalRevision = p.Version
 	}
-	return p, nil
+	return p
 }

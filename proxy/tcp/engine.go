@@ -70,6 +70,7 @@ type session struct {
 	host     *upstream.Host // nil before a connection stands
 	record   telemetry.Record
 	counters relay.Counters
+	told     telemetry.Peer // who the peer says that it is
 
 	mu       sync.Mutex // serialises report
 	bound    *telemetry.Bound
@@ -86,8 +87,12 @@ func (e *Engine) Serve(ctx context.Context, a *listen.Accepted, t *plan.TCPProxy
 		defer cancel()
 	}
 	if link := s.connect(ctx); link != nil {
-		s.bind(link)
-		s.relay(ctx, link)
+		if err := s.exchange(link); err != nil {
+			s.record.Termination = err.Error()
+		} else {
+			s.bind(link)
+			s.relay(ctx, link)
+		}
 		link.Release()
 	}
 	s.end()

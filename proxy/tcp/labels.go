@@ -35,6 +35,7 @@ func (s *session) labels() telemetry.StandardLabels {
 	}
 	if s.accepted.Listener.Direction == plan.Inbound {
 		l.Reporter, l.Destination, l.Security = telemetry.ReporterDestination, s.engine.Self.Labels, "none"
+		l.Source = s.told
 		if id := s.record.DownstreamPeerURI; id != "" {
 			l.Source.Principal, l.Security = id, "mutual_tls"
 		}
@@ -45,6 +46,10 @@ func (s *session) labels() telemetry.StandardLabels {
 		w := &s.host.Endpoint().Workload
 		l.Destination = telemetry.Peer{Workload: w.Name, Namespace: w.Namespace, App: w.CanonicalName, Version: w.CanonicalRevision,
 			CanonicalName: w.CanonicalName, CanonicalRevision: w.CanonicalRevision, Cluster: w.Cluster}
+		if s.told != (telemetry.Peer{}) {
+			l.Destination = s.told
+		}
+		l.Destination.Principal = s.host.Principal()
 	}
 	return l
 }
