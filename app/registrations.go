@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -164,8 +165,14 @@ func (r *registrations) leave(w http.ResponseWriter, q *http.Request) {
 	writeJSON(w, struct{}{})
 }
 
-// processAlive tells whether a process exists, whoever owns it.
+// processAlive tells whether a process exists, whoever owns it. One that only
+// waits for its parent to take note of its end does not.
 func processAlive(pid int) bool {
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
+		// The name in parentheses may hold anything; the state follows it.
+		_, state, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')')+1:], []byte(" "))
+		return !bytes.HasPrefix(state, []byte("Z")) && !bytes.HasPrefix(state, []byte("X"))
+	}
 	p, err := os.FindProcess(pid)
 	if err != nil {
 		return false

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -51,6 +52,9 @@ type RunOptions struct {
 // code on as an *ExitError. Signals go to the program: ctx is not what ends it.
 func RunWorkload(ctx context.Context, o RunOptions) error {
 	ctx = context.WithoutCancel(ctx)
+	if _, err := o.Log.scopes(io.Discard); err != nil {
+		return err
+	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
 	defer signal.Stop(signals)

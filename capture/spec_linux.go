@@ -62,7 +62,8 @@ func lookPath(name string, env []string, dir string) (string, error) {
 		if err == nil {
 			return candidate, nil
 		}
-		if errors.Is(err, fs.ErrPermission) {
+		// A directory that we may not search says nothing about the program.
+		if _, serr := os.Stat(inDir(candidate, dir)); serr == nil && errors.Is(err, fs.ErrPermission) {
 			found = err
 		}
 	}

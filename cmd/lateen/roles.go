@@ -107,8 +107,10 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.LogFile, "log-file", "", "the sidecar's log (default: DIR/log/NAME-sidecar.log)")
 	f.BoolVar(&o.Explicit, "explicit-proxy", false, "do not capture: give the program HTTP_PROXY instead")
 	log.add(cmd)
-	if err := cmd.MarkFlagRequired("service"); err != nil {
-		panic(fmt.Sprintf("flag that was just added: %v", err))
+	for _, required := range []string{"service", "port"} {
+		if err := cmd.MarkFlagRequired(required); err != nil {
+			panic(fmt.Sprintf("flag that was just added: %v", err))
+		}
 	}
 	return cmd
 }

@@ -155,7 +155,7 @@ func (r *Registry) Register(q Request) (Registration, error) {
 		}
 		reg.ID = q.Namespace + "/" + reg.Name
 		old := r.entries[reg.ID]
-		if old == nil || (old.streams == 0 && old.PID != 0 && !r.o.Alive(old.PID)) {
+		if old == nil || r.endedLocked(old) {
 			break
 		}
 	}
@@ -277,7 +277,7 @@ func (r *Registry) Disconnect(id string) error {
 		e.streams = 0
 		e.Connected = time.Time{}
 		e.gone = r.o.Now().Add(r.o.Grace)
-		if e.PID != 0 && !r.o.Alive(e.PID) {
+		if r.endedLocked(e) {
 			e.gone = r.o.Now()
 		}
 		return true

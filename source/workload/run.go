@@ -51,11 +51,17 @@ func (r *Registry) present() (objects map[config.Key]*config.Object, revision ui
 	for id, e := range r.entries {
 		switch {
 		case e.gone.IsZero():
-		case !e.gone.After(now):
+		case !e.gone.After(now) || r.endedLocked(e):
 			delete(r.entries, id)
 			dropped = true
-		case next.IsZero() || e.gone.Before(next):
-			next = e.gone
+		default:
+			look := e.gone
+			if soon := now.Add(aliveInterval); e.PID != 0 && soon.Before(look) {
+				look = soon
+			}
+			if next.IsZero() || look.Before(next) {
+				next = look
+			}
 		}
 	}
 	if dropped {
@@ -64,6 +70,15 @@ func (r *Registry) present() (objects map[config.Key]*config.Object, revision ui
 		_ = r.changedLocked()
 	}
 	return objectsOf(r.allLocked(), &r.seen), r.revision, next
+}
+
+// aliveInterval is how soon the end of a process is noticed whose proxy has
+// gone. A process that was killed closes its stream while it is still there.
+const aliveInterval = 20 * time.Millisecond
+
+// endedLocked says that the process of a workload without a proxy has ended.
+func (r *Registry) endedLocked(e *entry) bool {
+	return e.streams == 0 && e.PID != 0 && !r.o.Alive(e.PID)
 }
 
 func difference(old, now map[config.Key]*config.Object) []source.Change {
