@@ -90,8 +90,8 @@ func (x *explainer) listener() *plan.Listener {
 		return l
 	}
 	if !x.q.dest.Addr().IsValid() {
-		// The address is not known: any listener of the port may be meant, if there is only one.
-		if l := x.byAddress(func(a netip.AddrPort) bool { return a.Port() == x.q.dest.Port() && !a.Addr().IsLoopback() }); l != nil {
+		// The address is not known: the first listener of the port may be meant.
+		if l := x.byAddress(func(a netip.AddrPort) bool { return a.Port() == x.q.dest.Port() }); l != nil {
 			x.noteListener(l, other(accepts, l), "the destination's address is unknown; it has the port")
 			return l
 		}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 )
 
@@ -98,14 +99,15 @@ func (in *interner) forget(used func(string) bool) {
 	}
 }
 
-// Parts are what a plan is built from. A nil list takes that of Prev.
+// Parts are what a plan is built from: what is new or changed since Prev, and the names of what is gone.
 type Parts struct {
 	Version      uint64
-	Prev         *Plan
+	Prev         *Plan // nil for nothing
 	Listeners    []*Listener
 	Clusters     []*Cluster
 	RouteConfigs []*RouteConfig
 	Secrets      []*Secret
+	Gone         map[Kind][]string
 }
 
 // New builds a plan. names must be the one that the parts' Refs come from. When two parts of a kind have one name
@@ -116,50 +118,91 @@ func New(names *Names, parts Parts) *Plan {
 		*p = *parts.Prev
 	}
 	p.Version = parts.Version
-	if parts.Listeners != nil || parts.Prev == nil {
-		p.setListeners(parts.Listeners)
-	}
-	if parts.Clusters != nil || parts.Prev == nil {
-		p.clusters = newTable(&names.clusters, parts.Clusters, func(c *Cluster) string { return c.Name })
-	}
-	if parts.RouteConfigs != nil || parts.Prev == nil {
-		p.routeConfigs = newTable(&names.routeConfigs, parts.RouteConfigs, func(c *RouteConfig) string { return c.Name })
-	}
-	if parts.Secrets != nil || parts.Prev == nil {
-		p.secrets = newTable(&names.secrets, parts.Secrets, func(s *Secret) string { return s.Name })
-	}
+	p.setListeners(parts.Listeners, parts.Gone[KindListener])
+	p.clusters = p.clusters.with(&names.clusters, change[Cluster]{parts.Clusters, parts.Gone[KindCluster], func(c *Cluster) string { return c.Name }})
+	p.routeConfigs = p.routeConfigs.with(&names.routeConfigs,
+		change[RouteConfig]{parts.RouteConfigs, parts.Gone[KindRouteConfig], func(c *RouteConfig) string { return c.Name }})
+	p.secrets = p.secrets.with(&names.secrets, change[Secret]{parts.Secrets, parts.Gone[KindSecret], func(s *Secret) string { return s.Name }})
 	return p
 }
 
-func (p *Plan) setListeners(list []*Listener) {
-	p.listeners = make(map[string]*Listener, len(list))
-	for _, l := range list {
+func (p *Plan) setListeners(put []*Listener, gone []string) {
+	if len(put)+len(gone) == 0 {
+		return
+	}
+	c := change[Listener]{put, gone, func(l *Listener) string { return l.Name }}
+	p.Listeners = c.sorted(p.Listeners)
+	p.listeners = make(map[string]*Listener, len(p.Listeners))
+	for _, l := range p.Listeners {
 		p.listeners[l.Name] = l
 	}
-	p.Listeners = make([]*Listener, 0, len(list))
-	for _, l := range p.listeners {
-		p.Listeners = append(p.Listeners, l)
-	}
-	slices.SortFunc(p.Listeners, func(a, b *Listener) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-func newTable[T any](in *interner, parts []*T, name func(*T) string) table[T] {
-	t := table[T]{byName: make(map[string]*T, len(parts))}
-	for _, v := range parts {
-		t.byName[name(v)] = v
+// change is what happens to a table.
+type change[T any] struct {
+	put  []*T
+	gone []string
+	name func(*T) string
+}
+
+// with returns the table after a change; the old one stays as it is. It costs a copy of the table's three parts, and no
+// hashing or sorting of what did not change.
+func (t table[T]) with(in *interner, c change[T]) table[T] {
+	if len(c.put)+len(c.gone) == 0 {
+		return t
 	}
-	for n := range t.byName {
-		in.ref(n)
+	out := table[T]{byName: make(map[string]*T)}
+	if len(t.byName) > 0 {
+		out.byName = maps.Clone(t.byName)
 	}
-	t.slots = make([]slot[T], len(in.gens))
-	t.sorted = make([]*T, 0, len(t.byName))
-	for n, v := range t.byName {
-		r := in.ref(n)
-		if !r.IsZero() {
-			t.slots[r.slot] = slot[T]{gen: r.gen, v: v}
+	for _, n := range c.gone {
+		delete(out.byName, n)
+	}
+	for _, v := range c.put {
+		out.byName[c.name(v)] = v
+		in.ref(c.name(v))
+	}
+	out.slots = make([]slot[T], len(in.gens))
+	copy(out.slots, t.slots)
+	for _, n := range c.gone {
+		out.place(in, n, nil)
+	}
+	for _, v := range c.put {
+		out.place(in, c.name(v), v)
+	}
+	out.sorted = c.sorted(t.sorted)
+	return out
+}
+
+// place writes a slot. A name that was forgotten has none any more, or another one.
+func (t *table[T]) place(in *interner, name string, v *T) {
+	if r, ok := in.byName[name]; ok {
+		t.slots[r.slot] = slot[T]{gen: r.gen, v: v}
+	}
+}
+
+// sorted merges the change into a list sorted by name.
+func (c *change[T]) sorted(old []*T) []*T {
+	put := slices.Clone(c.put)
+	slices.SortStableFunc(put, func(a, b *T) int { return cmp.Compare(c.name(a), c.name(b)) })
+	gone := make(map[string]bool, len(c.gone))
+	for _, n := range c.gone {
+		gone[n] = true
+	}
+	out := make([]*T, 0, len(old)+len(put))
+	for len(old) > 0 || len(put) > 0 {
+		switch {
+		case len(put) > 1 && c.name(put[0]) == c.name(put[1]):
+			put = put[1:] // the later one counts
+		case len(old) == 0 || len(put) > 0 && c.name(put[0]) < c.name(old[0]):
+			out, put = append(out, put[0]), put[1:]
+		case len(put) > 0 && c.name(put[0]) == c.name(old[0]):
+			out, put, old = append(out, put[0]), put[1:], old[1:]
+		case gone[c.name(old[0])]:
+			old = old[1:]
+		default:
+			out, old = append(out, old[0]), old[1:]
 		}
-		t.sorted = append(t.sorted, v)
 	}
-	slices.SortFunc(t.sorted, func(a, b *T) int { return cmp.Compare(name(a), name(b)) })
-	return t
+	return out
 }

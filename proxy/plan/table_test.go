@@ -1,7 +1,8 @@
 package plan
 
 import (
-	"slices"
+	"fmt"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -17,7 +18,7 @@ func TestRefsSurvivePlans(t *testing.T) {
 		t.Error("a cluster that doesn't exist was found")
 	}
 	b := cluster(names, "b")
-	p2 := New(names, Parts{Version: 2, Prev: p1, Clusters: append(slices.Clone(p1.Clusters()), b)})
+	p2 := New(names, Parts{Version: 2, Prev: p1, Clusters: []*Cluster{b}})
 	if p2.Cluster(later) != b || p2.ClusterNamed([]byte("b")) != b {
 		t.Error("the new cluster was not found")
 	}
@@ -50,5 +51,38 @@ func TestCurrentIsNeverNil(t *testing.T) {
 	var c Current
 	if c.Load() == nil || c.Load().Cluster(ClusterRef{}) != nil || c.Load().Listener("x") != nil {
 		t.Error("an empty plan has something in it")
+	}
+}
+
+// A plan built step by step is the plan built at once.
+func TestSteps(t *testing.T) {
+	names, rng := NewNames(), rand.New(rand.NewPCG(1, 2))
+	want := map[string]*Cluster{}
+	p := New(names, Parts{})
+	for step := range 500 {
+		parts := Parts{Version: uint64(step), Prev: p, Gone: map[Kind][]string{}}
+		for range rng.IntN(4) {
+			c := cluster(names, fmt.Sprint("c", rng.IntN(20)))
+			parts.Clusters = append(parts.Clusters, c)
+			want[c.Name] = c
+		}
+		if n := fmt.Sprint("c", rng.IntN(20)); want[n] != nil && rng.IntN(2) == 0 && len(parts.Clusters) == 0 {
+			parts.Gone[KindCluster] = []string{n}
+			delete(want, n)
+		}
+		p = New(names, parts)
+		if rng.IntN(10) == 0 {
+			names.Forget(func(_ Kind, n string) bool { return want[n] != nil })
+		}
+		if len(p.Clusters()) != len(want) {
+			t.Fatalf("step %d: %d clusters, want %d", step, len(p.Clusters()), len(want))
+		}
+		last := ""
+		for _, c := range p.Clusters() {
+			if want[c.Name] != c || p.ClusterNamed([]byte(c.Name)) != c || p.Cluster(c.Ref) != c || c.Name <= last {
+				t.Fatalf("step %d: cluster %s", step, c.Name)
+			}
+			last = c.Name
+		}
 	}
 }

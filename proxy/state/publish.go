@@ -6,28 +6,19 @@ import (
 
 // publish puts a new plan in force if anything in it changed.
 func (s *Store) publish() []plan.Rejection {
-	if s.dirty == [numKinds]bool{} && s.version > 0 {
+	if s.version > 0 && !s.anyDirty() {
 		return nil
 	}
 	prev := s.cfg.Current.Load()
 	s.version++
-	parts := plan.Parts{Version: s.version}
+	parts := plan.Parts{Version: s.version, Gone: map[plan.Kind][]string{}}
 	if s.version > 1 {
 		parts.Prev = prev
 	}
-	if s.dirty[plan.KindListener] {
-		parts.Listeners = live(s, plan.KindListener, func(v *version) *plan.Listener { return v.Listener })
-	}
-	if s.dirty[plan.KindCluster] {
-		parts.Clusters = live(s, plan.KindCluster, func(v *version) *plan.Cluster { return v.Cluster })
-	}
-	if s.dirty[plan.KindRouteConfig] {
-		parts.RouteConfigs = live(s, plan.KindRouteConfig, func(v *version) *plan.RouteConfig { return v.RouteConfig })
-	}
-	if s.dirty[plan.KindSecret] {
-		parts.Secrets = live(s, plan.KindSecret, func(v *version) *plan.Secret { return v.Secret })
-	}
-	s.dirty = [numKinds]bool{}
+	parts.Listeners = changed(s, plan.KindListener, parts.Gone, func(v *version) *plan.Listener { return v.Listener })
+	parts.Clusters = changed(s, plan.KindCluster, parts.Gone, func(v *version) *plan.Cluster { return v.Cluster })
+	parts.RouteConfigs = changed(s, plan.KindRouteConfig, parts.Gone, func(v *version) *plan.RouteConfig { return v.RouteConfig })
+	parts.Secrets = changed(s, plan.KindSecret, parts.Gone, func(v *version) *plan.Secret { return v.Secret })
 	next := plan.New(s.cfg.Compiler.Names, parts)
 	if s.cfg.Engine != nil {
 		s.cfg.Engine.Prepare(prev, next)
@@ -50,15 +41,38 @@ func (s *Store) noteRejected(rejected []plan.Rejection) {
 	}
 }
 
-// live lists what is live of a kind; never nil, which would mean "unchanged".
-func live[T any](s *Store, kind plan.Kind, get func(*version) *T) []*T {
-	out := make([]*T, 0, len(s.kinds[kind]))
-	for _, e := range s.kinds[kind] {
-		if e.live != nil {
+// changed takes the changes of a kind: it returns what is new, and adds the names of what is gone.
+func changed[T any](s *Store, kind plan.Kind, gone map[plan.Kind][]string, get func(*version) *T) []*T {
+	var out []*T
+	for name := range s.dirty[kind] {
+		if e := s.kinds[kind][name]; e != nil && e.live != nil {
 			out = append(out, get(e.live))
+		} else {
+			gone[kind] = append(gone[kind], name)
 		}
 	}
+	s.dirty[kind] = nil
 	return out
+}
+
+// touch notes that a resource's live version changed or went. Endpoints are in the plan as parts of clusters only.
+func (s *Store) touch(kind plan.Kind, name string) {
+	if kind == plan.KindEndpoints {
+		return
+	}
+	if s.dirty[kind] == nil {
+		s.dirty[kind] = map[string]bool{}
+	}
+	s.dirty[kind][name] = true
+}
+
+func (s *Store) anyDirty() bool {
+	for _, d := range s.dirty {
+		if len(d) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // spareNames is how many names of things long gone are kept before they are forgotten.

@@ -52,10 +52,18 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 	s.arrived(kind, name)
 	if e.live.same(v) {
 		e.live.info, e.warming = in.info, nil
+		delete(s.pending[kind], name)
 		return nil
 	}
 	e.warming = v
+	s.pending[kind][name] = e
+	s.noteRefs(kind)
 	return nil
+}
+
+// noteRefs remembers that references to other resources may have changed.
+func (s *Store) noteRefs(kind plan.Kind) {
+	s.refsChanged = s.refsChanged || kind == plan.KindListener || kind == plan.KindCluster
 }
 
 // staticSecrets checks that the secrets that must be there already are.
@@ -102,7 +110,9 @@ func (s *Store) remove(kind plan.Kind, name string) {
 	}
 	if e := s.kinds[kind][name]; e != nil && !e.static {
 		delete(s.kinds[kind], name)
-		s.dirty[kind] = true
+		delete(s.pending[kind], name)
+		s.touch(kind, name)
+		s.noteRefs(kind)
 	}
 }
 
@@ -131,31 +141,40 @@ func (s *Store) settle() []plan.Rejection {
 
 // promote makes live what has nothing left to wait for. Kinds that others wait for come first.
 func (s *Store) promote() {
+	endpoints := map[string]bool{}
 	for _, kind := range []plan.Kind{plan.KindSecret, plan.KindEndpoints, plan.KindRouteConfig, plan.KindCluster, plan.KindListener} {
-		for _, e := range s.kinds[kind] {
-			if e.warming == nil || !s.warm(e.warming) {
+		for name, e := range s.pending[kind] {
+			if !s.warm(e.warming) {
 				continue
 			}
+			delete(s.pending[kind], name)
 			e.live, e.warming = e.warming, nil
-			s.dirty[kind] = true
-			if c := e.live.Cluster; c != nil && c.Discovery == plan.EDS {
-				s.attach(e)
+			s.touch(kind, name)
+			switch kind {
+			case plan.KindEndpoints:
+				endpoints[name] = true
+			case plan.KindCluster:
+				s.refsChanged = true
+				if e.live.Cluster.Discovery == plan.EDS {
+					s.attach(e)
+				}
+			case plan.KindListener:
+				s.refsChanged = true
 			}
-			if kind == plan.KindEndpoints {
-				s.spread(e)
-			}
+		}
+		if kind == plan.KindEndpoints && len(endpoints) > 0 {
+			s.spread(endpoints)
 		}
 	}
 }
 
 // spread gives new endpoints to the clusters that are live with them.
-func (s *Store) spread(eps *entry) {
+func (s *Store) spread(names map[string]bool) {
 	for _, e := range s.kinds[plan.KindCluster] {
-		if e.live == nil || e.live.Cluster.Discovery != plan.EDS || e.live.Cluster.EDSName != eps.name {
-			continue
+		if e.live != nil && e.live.Cluster.Discovery == plan.EDS && names[e.live.Cluster.EDSName] {
+			s.attach(e)
+			s.touch(plan.KindCluster, e.name)
 		}
-		s.attach(e)
-		s.dirty[plan.KindCluster] = true
 	}
 }
 
@@ -211,6 +230,10 @@ func (v *version) each(f func(plan.Kind, compile.Need)) {
 
 // resubscribe brings wants and subscriptions in line with what is needed, and drops resources that no longer are.
 func (s *Store) resubscribe() {
+	if !s.refsChanged {
+		return
+	}
+	s.refsChanged = false
 	needed := map[key]time.Duration{}
 	for _, kind := range []plan.Kind{plan.KindListener, plan.KindCluster} {
 		for _, e := range s.kinds[kind] {
@@ -277,5 +300,6 @@ func (s *Store) drop(k key) {
 		return
 	}
 	delete(s.kinds[k.kind], k.name)
-	s.dirty[k.kind] = true
+	delete(s.pending[k.kind], k.name)
+	s.touch(k.kind, k.name)
 }

@@ -28,7 +28,7 @@ import (
 
 // engine is a plan.Engine that checks what it is told.
 type engine struct {
-	t      *testing.T
+	t      testing.TB
 	reject map[string]string
 	plans  []*plan.Plan
 }
@@ -81,14 +81,14 @@ func (s subscriptions) String() string {
 
 // harness is a store with its neighbours.
 type harness struct {
-	t       *testing.T
+	t       testing.TB
 	store   *Store
 	engine  *engine
 	current *plan.Current
 	subs    subscriptions
 }
 
-func newHarness(t *testing.T) *harness {
+func newHarness(t testing.TB) *harness {
 	h := &harness{t: t, engine: &engine{t: t, reject: map[string]string{}}, current: &plan.Current{}, subs: subscriptions{}}
 	h.store = New(Config{
 		Current: h.current, Engine: h.engine, Dynamic: true, LocalSecrets: []string{"default"},

@@ -47,11 +47,14 @@ type Store struct {
 	mu         sync.Mutex // guards everything below, and serialises writers
 	subscriber Subscriber
 	kinds      [numKinds]map[string]*entry
-	wants      map[key]*want
-	received   [numKinds]bool
-	dirty      [numKinds]bool
-	version    uint64
-	local      map[string]bool
+	pending    [numKinds]map[string]*entry // those with a warming version
+	// refsChanged says that wants have to be worked out again.
+	refsChanged bool
+	wants       map[key]*want
+	received    [numKinds]bool
+	dirty       [numKinds]map[string]bool // names whose live version changed since the last plan
+	version     uint64
+	local       map[string]bool
 }
 
 const numKinds = 5
@@ -96,7 +99,7 @@ func New(cfg Config) *Store {
 	}
 	s := &Store{cfg: cfg, changed: make(chan struct{}, 1), wants: map[key]*want{}, local: map[string]bool{}}
 	for i := range s.kinds {
-		s.kinds[i] = map[string]*entry{}
+		s.kinds[i], s.pending[i] = map[string]*entry{}, map[string]*entry{}
 	}
 	for _, n := range cfg.LocalSecrets {
 		s.local[n] = true
@@ -109,6 +112,7 @@ func (s *Store) SetSubscriber(sub Subscriber) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscriber = sub
+	s.refsChanged = true
 	s.settle()
 }
 
@@ -204,7 +208,7 @@ func (s *Store) SetSecrets(secrets ...*plan.Secret) {
 		s.local[sec.Name] = true
 		e := s.entry(plan.KindSecret, sec.Name)
 		e.live = &version{Compiled: compile.Compiled{Secret: sec}, updated: s.cfg.Now()}
-		s.dirty[plan.KindSecret] = true
+		s.touch(plan.KindSecret, sec.Name)
 		s.arrived(plan.KindSecret, sec.Name)
 	}
 	s.settle()
@@ -256,8 +260,8 @@ func (s *Store) Ready() (bool, string) {
 		}
 	}
 	for _, k := range []plan.Kind{plan.KindCluster, plan.KindListener} {
-		for name, e := range s.kinds[k] {
-			if e.warming != nil && e.live == nil {
+		for name, e := range s.pending[k] {
+			if e.live == nil {
 				return false, fmt.Sprintf("%s %q waits for %s", noun(k), name, s.missing(e.warming))
 			}
 		}
