@@ -13,10 +13,14 @@ import (
 	"lateen.dev/lateen/source/store"
 )
 
-// RunSample runs a program of a sample application: `bookinfo SERVICE FLAGS…`.
+// RunSample runs a program of a sample application: `bookinfo SERVICE FLAGS…`,
+// or `fetch URL`, the client that the demo's checks run inside the mesh.
 func RunSample(ctx context.Context, args []string) error {
+	if len(args) > 0 && args[0] == "fetch" {
+		return runFetch(ctx, args[1:], os.Stdout)
+	}
 	if len(args) == 0 || args[0] != "bookinfo" {
-		return fmt.Errorf("there is no sample %q; there is bookinfo", strings.Join(args, " "))
+		return fmt.Errorf("there is no sample %q; there are bookinfo and fetch", strings.Join(args, " "))
 	}
 	return bookinfo.Run(ctx, args[1:])
 }
