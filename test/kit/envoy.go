@@ -1,21 +1,14 @@
 package kit
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
-	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,19 +29,8 @@ func envoyBinary() (string, error) {
 	return path, nil
 }
 
-// envoy is a running Envoy.
-type envoy struct {
-	host *Host
-	cmd  *exec.Cmd
-	out  *output
-	dir  string
-	// ended is closed when the process has ended, for the reason in err.
-	ended chan struct{}
-	err   error
-}
-
 // startEnvoy starts a stock Envoy on the host, with nothing but the address of the control plane.
-func startEnvoy(h *Host) (*envoy, error) {
+func startEnvoy(h *Host) (proxyOnHost, error) {
 	binary, err := envoyBinary()
 	if err != nil {
 		return nil, err
@@ -58,7 +40,7 @@ func startEnvoy(h *Host) (*envoy, error) {
 		return nil, fmt.Errorf("discovery on %s: %w", h.Name, err)
 	}
 	h.mesh.Control.Serve(l)
-	e := &envoy{host: h, out: &output{}, ended: make(chan struct{})}
+	e := &process{host: h, out: &output{}, ended: make(chan struct{})}
 	if e.dir, err = os.MkdirTemp("", "lateen-kit-"); err != nil {
 		return nil, err
 	}
@@ -73,15 +55,7 @@ func startEnvoy(h *Host) (*envoy, error) {
 	}
 	e.cmd = exec.Command(binary, "-c", path, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error",
 		"--file-flush-interval-msec", "20", "--drain-time-s", "1", "--parent-shutdown-time-s", "2")
-	e.cmd.Stdout, e.cmd.Stderr = e.out, e.out
-	if err := h.place.Start(e.cmd); err != nil {
-		return nil, fmt.Errorf("starting Envoy: %w", err)
-	}
-	go func() {
-		e.err = e.cmd.Wait()
-		close(e.ended)
-	}()
-	return e, nil
+	return e, e.start()
 }
 
 func loopback(port uint16) netip.AddrPort {
@@ -131,100 +105,4 @@ func envoyBootstrap(h *Host) object {
 
 func socketAddress(a netip.AddrPort) object {
 	return object{"socket_address": object{"address": a.Addr().String(), "port_value": a.Port()}}
-}
-
-func (e *envoy) stop() {
-	// It may have ended by itself.
-	_ = e.cmd.Process.Kill()
-	<-e.ended
-	_ = os.RemoveAll(e.dir)
-}
-
-func (e *envoy) log() string { return e.out.String() }
-
-// ready waits until Envoy has initialised with all that it was sent.
-func (e *envoy) ready(ctx context.Context) error {
-	return poll(ctx, func() error {
-		select {
-		case <-e.ended:
-			return fatal{fmt.Errorf("Envoy ended: %w", e.err)}
-		default:
-		}
-		text, err := e.admin(ctx, "/ready")
-		if err == nil && !strings.Contains(text, "LIVE") {
-			err = errors.New("Envoy is not ready: " + strings.TrimSpace(text))
-		}
-		return err
-	})
-}
-
-// admin implements proxy.
-func (e *envoy) admin(ctx context.Context, path string) (string, error) {
-	return adminPage(ctx, e.host, loopback(adminPort), path)
-}
-
-// adminPage asks an admin page on a host.
-func adminPage(ctx context.Context, h *Host, at netip.AddrPort, path string) (string, error) {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return h.place.Dial(ctx, at)
-	}}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+at.String()+path, nil)
-	if err != nil {
-		return "", fmt.Errorf("admin page %s: %w", path, err)
-	}
-	r, err := transport.RoundTrip(q)
-	if err != nil {
-		return "", fmt.Errorf("admin page %s of %s: %w", path, h.Name, err)
-	}
-	defer r.Body.Close()
-	data, err := io.ReadAll(r.Body)
-	return string(data), err
-}
-
-// output keeps what a process writes.
-type output struct {
-	mu   sync.Mutex
-	data []byte
-}
-
-// Write implements io.Writer.
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.data = append(o.data, p...)
-	return len(p), nil
-}
-
-// String returns all that was written.
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return string(o.data)
-}
-
-// fatal is an error that waiting doesn't mend.
-type fatal struct{ error }
-
-// Unwrap returns the cause.
-func (f fatal) Unwrap() error { return f.error }
-
-// pollEvery is how often poll looks.
-const pollEvery = 20 * time.Millisecond
-
-// poll calls f until it succeeds; when ctx ends first, it returns f's last error.
-func poll(ctx context.Context, f func() error) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
-		err := f()
-		var stop fatal
-		if err == nil || errors.As(err, &stop) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
-	}
 }

@@ -39,6 +39,8 @@ type Spec struct {
 	Engine         Engine
 	// Gateway makes the proxy a gateway instead of a sidecar.
 	Gateway bool
+	// Opens are the ports that the host's gateway opens, which a network in memory has to know before.
+	Opens []uint16
 	// Ports are what the host's Server listens on.
 	Ports []Port
 	// Version is what the Server says of itself.
@@ -59,11 +61,11 @@ type Host struct {
 
 	mesh  *Mesh
 	place Place
-	proxy proxy
+	proxy proxyOnHost
 }
 
-// proxy is a running proxy.
-type proxy interface {
+// proxyOnHost is a running proxy.
+type proxyOnHost interface {
 	// stop ends it at once and waits.
 	stop()
 	// log is what it has written so far: access logs and complaints.

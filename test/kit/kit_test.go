@@ -8,10 +8,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if code, again := Unshare(); again {
-		os.Exit(code)
+	code, run := Main()
+	if run {
+		code = m.Run()
 	}
-	os.Exit(m.Run())
+	os.Exit(code)
 }
 
 const bookinfo = `

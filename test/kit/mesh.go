@@ -41,8 +41,8 @@ type Mesh struct {
 func NewMesh(t testing.TB, n Network) *Mesh {
 	t.Helper()
 	m := &Mesh{t: t, network: n, hosts: map[string]*Host{}, names: map[string][]netip.Addr{}}
-	t.Cleanup(m.close)
 	m.Control = NewControl(t)
+	t.Cleanup(m.close) // before the control plane's own
 	if err := m.serveDNS(); err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +150,14 @@ func (m *Mesh) Name(name string, addrs ...netip.Addr) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.names[strings.ToLower(name)] = addrs
+}
+
+// LookupNetIP resolves names as external DNS does, for proxies in memory.
+func (m *Mesh) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
+	if addrs := m.lookUp(name); len(addrs) > 0 {
+		return addrs, nil
+	}
+	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
 
 func (m *Mesh) lookUp(name string) []netip.Addr {

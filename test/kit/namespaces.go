@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lateen.dev/lateen/capture/redirect"
+	"lateen.dev/lateen/proxy/upstream"
 )
 
 // namespaces is a Network of network namespaces, joined by a bridge that stands in one more.
@@ -28,7 +29,7 @@ type namespaces struct {
 }
 
 // Namespaces makes a Network of the kernel's network namespaces. It takes root, at least inside a user namespace: see
-// Unshare.
+// Main.
 func Namespaces() (Network, error) {
 	hub, err := newNamespace()
 	if err != nil {
@@ -248,9 +249,9 @@ func hasUser() bool {
 	return err == nil && inside <= proxyUser && proxyUser-inside < count
 }
 
-// Unshare runs this very program again in a user and network namespace in which it is root, and returns its exit code,
-// if it isn't root. Call it first in TestMain: again is false when the tests are to be run here.
-func Unshare() (code int, again bool) {
+// unshare runs this very program again in a user and network namespace in which it is root, and returns its exit code,
+// if it isn't root; otherwise again is false.
+func unshare() (code int, again bool) {
 	if os.Geteuid() == 0 {
 		return 0, false
 	}
@@ -272,4 +273,13 @@ func Unshare() (code int, again bool) {
 		return 1, true
 	}
 	return 0, true
+}
+
+// markedDialer dials so that what it opens is not captured.
+func markedDialer(string) upstream.Dialer {
+	d := &net.Dialer{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		return errors.Join(c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, passMark) }), err)
+	}}
+	return d.DialContext
 }

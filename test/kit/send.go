@@ -71,7 +71,7 @@ func (h *Host) Send(ctx context.Context, q Request) []Response {
 		q.Timeout = 10 * time.Second
 	}
 	out := make([]Response, q.Times)
-	c, err := h.client(&q)
+	c, err := h.caller(&q)
 	if err != nil {
 		for i := range out {
 			out[i].Err = err
@@ -96,8 +96,8 @@ func (h *Host) Send(ctx context.Context, q Request) []Response {
 	return out
 }
 
-// client is a program's way of asking one thing again and again.
-type client struct {
+// caller is a program's way of asking one thing again and again.
+type caller struct {
 	host *Host
 	q    *Request
 	url  *url.URL
@@ -106,12 +106,12 @@ type client struct {
 	grpc *grpc.ClientConn
 }
 
-func (h *Host) client(q *Request) (*client, error) {
+func (h *Host) caller(q *Request) (*caller, error) {
 	u, err := url.Parse(q.URL)
 	if err != nil {
 		return nil, fmt.Errorf("URL %q: %w", q.URL, err)
 	}
-	c := &client{host: h, q: q, url: u, to: q.To}
+	c := &caller{host: h, q: q, url: u, to: q.To}
 	if !c.to.IsValid() {
 		if c.to, err = h.mesh.Resolve(h, u.Host, defaultPort(u.Scheme)); err != nil {
 			return nil, err
@@ -142,7 +142,7 @@ func defaultPort(scheme string) uint16 {
 	return 80
 }
 
-func (c *client) close() {
+func (c *caller) close() {
 	if c.grpc != nil {
 		// The tests are done with it.
 		_ = c.grpc.Close()
@@ -152,7 +152,7 @@ func (c *client) close() {
 	}
 }
 
-func (c *client) once(ctx context.Context) Response {
+func (c *caller) once(ctx context.Context) Response {
 	ctx, cancel := context.WithTimeout(ctx, c.q.Timeout)
 	defer cancel()
 	started := time.Now()
@@ -171,7 +171,7 @@ func (c *client) once(ctx context.Context) Response {
 	return r
 }
 
-func (c *client) roundTrip(ctx context.Context) Response {
+func (c *caller) roundTrip(ctx context.Context) Response {
 	var r Response
 	var body io.Reader
 	switch {
@@ -210,7 +210,7 @@ func (c *client) roundTrip(ctx context.Context) Response {
 	return r
 }
 
-func (c *client) call(ctx context.Context) Response {
+func (c *caller) call(ctx context.Context) Response {
 	for name, values := range c.q.Header {
 		for _, v := range values {
 			ctx = metadata.AppendToOutgoingContext(ctx, strings.ToLower(name), v)
@@ -229,7 +229,7 @@ func (c *client) call(ctx context.Context) Response {
 	return r
 }
 
-func (c *client) line(ctx context.Context) Response {
+func (c *caller) line(ctx context.Context) Response {
 	conn, err := c.host.Dial(ctx, c.to)
 	if err != nil {
 		return Response{Err: err}
@@ -252,7 +252,7 @@ func (c *client) line(ctx context.Context) Response {
 	return Response{Err: err, Body: string(data), Report: parseReport(data)}
 }
 
-func (c *client) socket(ctx context.Context) Response {
+func (c *caller) socket(ctx context.Context) Response {
 	conn, err := c.host.Dial(ctx, c.to)
 	if err != nil {
 		return Response{Err: err}

@@ -19,10 +19,10 @@
 // The script doesn't run in these modes, and the runner says why.
 //
 //	host NAME [namespace=NS] [service-account=SA] [labels=K=V,K=V] [proxy=sidecar|gateway|none] [locality=R/Z/S]
-//	     [version=V] [listen=PORT/PROTOCOL,…]
+//	     [version=V] [listen=PORT/PROTOCOL,…] [opens=PORT]…
 //	workload SERVICE [version=V] [port=9080] [protocol=http] [target=PORT] [name=NAME] [and the words of host]
 //
-// A host is a machine in the network, with a sidecar unless told otherwise, and a program that listens on the ports named.
+// A host is a machine in the network, with a sidecar unless told otherwise, and a program that listens on the ports named. A gateway opens the ports that Gateways say; memory has to be told of them.
 // A workload is a host called SERVICE-V (or NAME), with the labels app=SERVICE and version=V, whose program serves port 9080
 // by that protocol; the Kubernetes Service SERVICE is made for it where the files don't have one. The protocols are http,
 // http2, grpc, tcp, tcp-first (the server speaks first), https (the program speaks TLS itself) and auto (the Service doesn't

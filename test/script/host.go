@@ -11,7 +11,7 @@ import (
 
 // hostWords are the settings of host, and workloadWords those that workload has besides.
 func hostWords() []string {
-	return []string{"namespace", "service-account", "labels", "proxy", "locality", "version", "listen"}
+	return []string{"namespace", "service-account", "labels", "proxy", "locality", "version", "listen", "opens"}
 }
 
 func workloadWords() []string { return append(hostWords(), "port", "protocol", "target", "name") }
@@ -56,6 +56,13 @@ func spec(name string, s settings, engine kit.Engine) (kit.Spec, error) {
 		if k, v, ok := strings.Cut(l, "="); ok {
 			out.Labels[k] = v
 		}
+	}
+	for _, p := range s.values["opens"] {
+		n, err := strconv.ParseUint(p, 10, 16)
+		if err != nil {
+			return out, fmt.Errorf("opens=%s: %w", p, err)
+		}
+		out.Opens = append(out.Opens, uint16(n))
 	}
 	if l := s.get("listen", ""); l != "" {
 		for _, p := range strings.Split(l, ",") {

@@ -19,6 +19,10 @@ type Mode struct {
 func Modes() []Mode {
 	return []Mode{
 		{Name: "decide", Client: kit.Lateen, Server: kit.Lateen},
+		{Name: "memory", Client: kit.Lateen, Server: kit.Lateen, Network: kit.Memory},
+		{Name: "lateen", Client: kit.Lateen, Server: kit.Lateen, Network: kit.Namespaces},
+		{Name: "lateen-envoy", Client: kit.Lateen, Server: kit.Envoy, Network: kit.Namespaces},
+		{Name: "envoy-lateen", Client: kit.Envoy, Server: kit.Lateen, Network: kit.Namespaces},
 		{Name: "envoy", Client: kit.Envoy, Server: kit.Envoy, Network: kit.Namespaces},
 	}
 }

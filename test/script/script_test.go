@@ -10,10 +10,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if code, again := kit.Unshare(); again {
-		os.Exit(code)
+	code, run := kit.Main()
+	if run {
+		code = m.Run()
 	}
-	os.Exit(m.Run())
+	os.Exit(code)
 }
 
 // TestScripts runs every script in every mode.
