@@ -170,7 +170,7 @@ func (c *Cluster) rebuildLocked(e *plan.Endpoints) {
 		}
 	}
 	cfg := c.Config().LB
-	cfg.Shards = c.set.opts.Shards
+	cfg.Shards, cfg.Seed = c.set.opts.Shards, rand.Uint64()
 	if e != nil && e.Overprovisioning > 0 {
 		cfg.Overprovisioning = e.Overprovisioning
 	}

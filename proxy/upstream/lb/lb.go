@@ -54,6 +54,7 @@ type Config struct {
 	TableSize        uint64  // Maglev; a prime, 65537 by default
 	FailOnPanic      bool    // fail traffic instead of ignoring health
 	Shards           int     // independent round robin positions
+	Seed             uint64  // where round robin begins, so that new balancers don't all begin at the first host
 }
 
 // Request is what one choice depends on. Rand must be fresh random bits for every Pick.

@@ -26,7 +26,7 @@ func newRoundRobin(cfg Config, hosts []Host, group []int) picker {
 		rr.order = smoothOrder(hosts, group)
 	}
 	for i := range rr.next {
-		rr.next[i].at.Store(uint64(i * len(rr.order) / cfg.Shards))
+		rr.next[i].at.Store(cfg.Seed%uint64(len(rr.order)) + uint64(i*len(rr.order)/cfg.Shards))
 	}
 	return rr
 }
