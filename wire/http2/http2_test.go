@@ -150,6 +150,7 @@ func TestClientWithOtherServer(t *testing.T) {
 		n, err := io.Copy(w, r.Body)
 		w.Header().Set("X-Sum", fmt.Sprint(n, err))
 	})
+	//lint:ignore SA1019 it is the peer that many still have
 	go (&http2.Server{}).ServeConn(server, &http2.ServeConnOpts{Handler: handler})
 	c := NewClient(client, Config{})
 	done := make(chan error, 1)
