@@ -1,6 +1,9 @@
 package http1
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 )
@@ -353,5 +356,28 @@ func TestHTTP10(t *testing.T) {
 	in = []byte("POST / HTTP/1.0\r\nConnection: upgrade\r\nUpgrade: x\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
 	if _, err := ParseRequest(&h, in, lim); err != nil || h.Upgrade || h.ExpectContinue {
 		t.Errorf("%v, upgrade %v, expect %v", err, h.Upgrade, h.ExpectContinue)
+	}
+}
+
+var update = flag.Bool("update", false, "write testdata/requests.txt anew")
+
+// TestCorpusFile keeps the corpus as a file that tests of whole proxies send too: a quoted name and quoted bytes a line.
+// What is only long is left out.
+func TestCorpusFile(t *testing.T) {
+	const file, long = "testdata/requests.txt", 4 << 10
+	var b strings.Builder
+	for _, tt := range requestCorpus {
+		if len(tt.in) < long {
+			fmt.Fprintf(&b, "%q %q\n", tt.name, tt.in)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	have, err := os.ReadFile(file)
+	if err != nil || string(have) != b.String() {
+		t.Errorf("%s is not the corpus; -update writes it: %v", file, err)
 	}
 }
