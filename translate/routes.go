@@ -8,7 +8,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/types/known/anypb"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"lateen.dev/lateen/model"
@@ -52,17 +51,20 @@ func (s *scope) assemble(name string, ports bool, hosts []*vhost) *xds.Resource 
 		MaxDirectResponseBodySizeBytes: pb.UInt32(maxDirectResponse),
 		IgnorePortInHostMatching:       !ports,
 	}
-	body := pb.Marshal(head)
-	size := len(body)
+	start := pb.Marshal(head)
+	size := len(start)
 	for _, h := range hosts {
-		size += len(h.body) + protowire.SizeTag(virtualHostsField) + protowire.SizeBytes(len(h.body)) - len(h.body)
+		size += protowire.SizeTag(virtualHostsField) + protowire.SizeBytes(len(h.body))
 	}
-	body = slices.Grow(body, size-len(body))
-	for _, h := range hosts {
-		body = protowire.AppendTag(body, virtualHostsField, protowire.BytesType)
-		body = protowire.AppendBytes(body, h.body)
-	}
-	return s.t.answers.routes.put(key, hosts, xds.FromAny(name, &anypb.Any{TypeUrl: xds.RouteType, Value: body}))
+	made := xds.Assemble(name, xds.RouteType, size, func(body []byte) []byte {
+		body = append(body, start...)
+		for _, h := range hosts {
+			body = protowire.AppendTag(body, virtualHostsField, protowire.BytesType)
+			body = protowire.AppendBytes(body, h.body)
+		}
+		return body
+	})
+	return s.t.answers.routes.put(key, hosts, made)
 }
 
 // virtualHostsField is the number of RouteConfiguration.virtual_hosts.

@@ -33,6 +33,9 @@ type Resource struct {
 // collision among the versions of one name.
 const versionBytes = 12
 
+// versionLength is that in hex digits.
+const versionLength = 2 * versionBytes
+
 // NewResource marshals m deterministically. The name is the one clients
 // subscribe to.
 func NewResource(name string, m proto.Message) (*Resource, error) {
@@ -49,15 +52,22 @@ func NewResource(name string, m proto.Message) (*Resource, error) {
 // FromAny makes a resource of an already marshalled body, of which it keeps a
 // copy.
 func FromAny(name string, body *anypb.Any) *Resource {
-	sum := sha256.Sum256(body.GetValue())
-	r := &Resource{
-		Name:    name,
-		TypeURL: body.GetTypeUrl(),
-		Version: hex.EncodeToString(sum[:versionBytes]),
-	}
-	r.field, r.bodyAt = encode(r.Name, r.Version, body)
-	value := r.field[len(r.field)-len(body.GetValue()):]
-	r.Body = &anypb.Any{TypeUrl: body.GetTypeUrl(), Value: value[:len(value):len(value)]}
+	return Assemble(name, body.GetTypeUrl(), len(body.GetValue()), func(b []byte) []byte { return append(b, body.GetValue()...) })
+}
+
+// Assemble makes a resource whose marshalled body is appended to a buffer by
+// write, piece by piece where it is made of pieces. size is that of the body,
+// exactly.
+func Assemble(name, typeURL string, size int, write func([]byte) []byte) *Resource {
+	r := &Resource{Name: name, TypeURL: typeURL}
+	field, versionAt, bodyAt := encodeHead(name, versionLength, typeURL, size)
+	field = write(field)
+	value := field[len(field)-size : len(field) : len(field)]
+	sum := sha256.Sum256(value)
+	hex.Encode(field[versionAt:], sum[:versionBytes])
+	r.Version = string(field[versionAt : versionAt+versionLength])
+	r.Body = &anypb.Any{TypeUrl: typeURL, Value: value}
+	r.field, r.bodyAt = field, bodyAt
 	return r
 }
 
@@ -91,18 +101,25 @@ const (
 	valueField     = 2
 )
 
-// encode writes name, version and body as a field of a delta response. The body
-// comes last, its value at the end; from bodyAt on it is a field of a
-// state-of-the-world response.
+// encode writes name, version and body as a field of a delta response; from
+// bodyAt on it is one of a state-of-the-world response.
 func encode(name, version string, body *anypb.Any) (field []byte, bodyAt int) {
-	var inner int
-	if body.GetTypeUrl() != "" {
-		inner += protowire.SizeTag(typeURLField) + protowire.SizeBytes(len(body.GetTypeUrl()))
+	field, versionAt, bodyAt := encodeHead(name, len(version), body.GetTypeUrl(), len(body.GetValue()))
+	copy(field[versionAt:], version)
+	return append(field, body.GetValue()...), bodyAt
+}
+
+// encodeHead writes all of a delta response's field but the body's value, which
+// comes last and for which there is room, and leaves a place for the version.
+func encodeHead(name string, version int, typeURL string, size int) (field []byte, versionAt, bodyAt int) {
+	inner := 0
+	if typeURL != "" {
+		inner += protowire.SizeTag(typeURLField) + protowire.SizeBytes(len(typeURL))
 	}
-	if len(body.GetValue()) > 0 {
-		inner += protowire.SizeTag(valueField) + protowire.SizeBytes(len(body.GetValue()))
+	if size > 0 {
+		inner += protowire.SizeTag(valueField) + protowire.SizeBytes(size)
 	}
-	outer := protowire.SizeTag(nameField) + protowire.SizeBytes(len(name)) + protowire.SizeTag(versionField) + protowire.SizeBytes(len(version)) +
+	outer := protowire.SizeTag(nameField) + protowire.SizeBytes(len(name)) + protowire.SizeTag(versionField) + protowire.SizeBytes(version) +
 		protowire.SizeTag(resourcesField) + protowire.SizeBytes(inner)
 	b := make([]byte, 0, protowire.SizeTag(resourcesField)+protowire.SizeBytes(outer))
 	b = protowire.AppendTag(b, resourcesField, protowire.BytesType)
@@ -110,19 +127,21 @@ func encode(name, version string, body *anypb.Any) (field []byte, bodyAt int) {
 	b = protowire.AppendTag(b, nameField, protowire.BytesType)
 	b = protowire.AppendString(b, name)
 	b = protowire.AppendTag(b, versionField, protowire.BytesType)
-	b = protowire.AppendString(b, version)
+	b = protowire.AppendVarint(b, uint64(version))
+	versionAt = len(b)
+	b = b[:versionAt+version]
 	bodyAt = len(b)
 	b = protowire.AppendTag(b, resourcesField, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(inner))
-	if body.GetTypeUrl() != "" {
+	if typeURL != "" {
 		b = protowire.AppendTag(b, typeURLField, protowire.BytesType)
-		b = protowire.AppendString(b, body.GetTypeUrl())
+		b = protowire.AppendString(b, typeURL)
 	}
-	if len(body.GetValue()) > 0 {
+	if size > 0 {
 		b = protowire.AppendTag(b, valueField, protowire.BytesType)
-		b = protowire.AppendBytes(b, body.GetValue())
+		b = protowire.AppendVarint(b, uint64(size))
 	}
-	return b, bodyAt
+	return b, versionAt, bodyAt
 }
 
 // Size is the number of bytes that the resource adds to a response.
