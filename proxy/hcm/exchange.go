@@ -49,7 +49,7 @@ func (s *stream) duplex() bool {
 func (s *stream) sendBody(up exchange.Upstream) bool {
 	r := &s.router
 	for {
-		s.down.Deadline(s.idleDeadline())
+		s.down.Deadline(s.requestDeadline())
 		p, err := s.down.Next(true, r.framed)
 		if err != nil {
 			s.badBody(err)
@@ -109,6 +109,17 @@ func (s *stream) idleDeadline() sock.Instant {
 		return 0
 	}
 	return sock.Now().Add(s.router.idle)
+}
+
+// requestDeadline bounds the wait for more of the request.
+func (s *stream) requestDeadline() sock.Instant {
+	at := s.idleDeadline()
+	if d := s.m.cfg.Timeouts.Request; d > 0 {
+		if whole := s.start.Add(d); at == 0 || whole < at {
+			at = whole
+		}
+	}
+	return at
 }
 
 // waitDeadline is the earliest of the limits on waiting for a response, and what it means when it passes.

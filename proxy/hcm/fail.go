@@ -19,7 +19,12 @@ func (s *stream) fail(o *outcome) {
 		s.router.cluster.Stats.Inc(s.c.acc.Shard, upstream.NoneHealthy)
 		s.reply(reply{status: 503, flags: telemetry.FlagNoHealthyUpstream, details: "no_healthy_upstream", body: "no healthy upstream"})
 	case o.timeout != 0:
-		s.reply(reply{status: 504, flags: o.timeout, details: o.detail, body: "upstream request timeout"})
+		body := "upstream request timeout"
+		if o.timeout == telemetry.FlagStreamIdleTimeout {
+			body = "stream timeout"
+			s.stat.rqIdleTimeout.Add(1)
+		}
+		s.reply(reply{status: 504, flags: o.timeout, details: o.detail, body: body})
 	case o.connect != nil && o.connect.Overflow:
 		s.overflow()
 	case o.connect != nil:

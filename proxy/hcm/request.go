@@ -26,6 +26,11 @@ func (s *stream) prepare() bool {
 	if cfg.SchemeOverwrite != "" {
 		s.head.scheme = cfg.SchemeOverwrite
 	}
+	if h.Upgrade && header.EqualFold(h.Get(header.Upgrade), "h2c") {
+		// HTTP/2 without TLS is spoken with prior knowledge only (RFC 9113 section 3.1); the request is served as it is.
+		h.Upgrade = false
+		h.Remove(header.HTTP2Settings)
+	}
 	if h.Upgrade && !s.upgradeAllowed(h.Get(header.Upgrade)) {
 		return s.refuse(403, "upgrade_failed")
 	}

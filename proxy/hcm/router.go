@@ -216,8 +216,7 @@ func (s *stream) framedUpstream() bool {
 func (s *stream) badBody(err error) {
 	switch {
 	case errors.Is(err, exchange.ErrTimeout):
-		s.stat.rqIdleTimeout.Add(1)
-		s.reply(reply{status: 408, flags: telemetry.FlagStreamIdleTimeout, details: "stream_idle_timeout", body: "stream timeout"})
+		s.lateBody()
 	case errors.Is(err, exchange.ErrProtocol):
 		var why http1.Reason
 		status := 400
@@ -229,6 +228,17 @@ func (s *stream) badBody(err error) {
 		s.gone.Store(true)
 	}
 	s.down.Reset()
+}
+
+// lateBody answers a client that takes too long over its request.
+func (s *stream) lateBody() {
+	if d := s.m.cfg.Timeouts.Request; d > 0 && sock.Now().Sub(s.start) >= d {
+		s.stat.rqTimeout.Add(1)
+		s.reply(reply{status: 408, details: "request_overall_timeout", body: "request timeout"})
+		return
+	}
+	s.stat.rqIdleTimeout.Add(1)
+	s.reply(reply{status: 408, flags: telemetry.FlagStreamIdleTimeout, details: "stream_idle_timeout", body: "stream timeout"})
 }
 
 // outcome is how a try ended without an answer for the client.
