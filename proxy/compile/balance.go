@@ -35,10 +35,7 @@ func balancing(out *plan.Cluster, m *clusterv3.Cluster) error {
 	if err != nil {
 		return err
 	}
-	if err := commonLB(out, m.GetCommonLbConfig()); err != nil {
-		return at(err, "common_lb_config")
-	}
-	return subsets(out, m.GetLbSubsetConfig())
+	return at(commonLB(out, m.GetCommonLbConfig()), "common_lb_config")
 }
 
 func policy(out *plan.Cluster, m *clusterv3.Cluster) error {
@@ -183,34 +180,6 @@ func commonLB(out *plan.Cluster, m *clusterv3.Cluster_CommonLbConfig) error {
 	out.LB.FailOnPanic = m.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
 	if ch := m.GetConsistentHashingLbConfig(); ch != nil {
 		out.ConsistentHash = plan.ConsistentHash{UseHostname: ch.GetUseHostnameForHashing(), BoundedLoadPercent: ch.GetHashBalanceFactor().GetValue()}
-	}
-	return nil
-}
-
-var subsetFields = fields("fallback_policy default_subset subset_selectors")
-
-func subsets(out *plan.Cluster, m *clusterv3.Cluster_LbSubsetConfig) error {
-	if m == nil {
-		return nil
-	}
-	if err := subsetFields.only(m); err != nil {
-		return at(err, "lb_subset_config")
-	}
-	if m.GetFallbackPolicy() == clusterv3.Cluster_LbSubsetConfig_DEFAULT_SUBSET {
-		return errors.New("lb_subset_config: the fallback DEFAULT_SUBSET is not supported by this proxy")
-	}
-	if m.GetFallbackPolicy() == clusterv3.Cluster_LbSubsetConfig_ANY_ENDPOINT {
-		out.SubsetFallback = plan.AnyEndpoint
-	}
-	for _, s := range m.GetSubsetSelectors() {
-		sel := plan.SubsetSelector{Keys: sortedKeys(s.GetKeys()), Fallback: out.SubsetFallback}
-		switch s.GetFallbackPolicy() {
-		case clusterv3.Cluster_LbSubsetConfig_LbSubsetSelector_NO_FALLBACK:
-			sel.Fallback = plan.NoFallback
-		case clusterv3.Cluster_LbSubsetConfig_LbSubsetSelector_ANY_ENDPOINT:
-			sel.Fallback = plan.AnyEndpoint
-		}
-		out.Subsets = append(out.Subsets, sel)
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package compile
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -18,7 +17,7 @@ var clusterFields = fields(`transport_socket_matches name alt_stat_name type eds
 	circuit_breakers upstream_http_protocol_options common_http_protocol_options http_protocol_options
 	http2_protocol_options typed_extension_protocol_options dns_refresh_rate dns_jitter dns_failure_refresh_rate
 	respect_dns_ttl dns_lookup_family typed_dns_resolver_config wait_for_warm_on_init outlier_detection cleanup_interval
-	upstream_bind_config lb_subset_config ring_hash_lb_config maglev_lb_config original_dst_lb_config
+	upstream_bind_config ring_hash_lb_config maglev_lb_config original_dst_lb_config
 	least_request_lb_config round_robin_lb_config common_lb_config transport_socket metadata protocol_selection
 	upstream_connection_options close_connections_on_host_health_failure ignore_health_on_host_removal filters
 	load_balancing_policy track_timeout_budgets track_cluster_stats preconnect_policy use_tcp_for_dns_lookups`)
@@ -241,11 +240,4 @@ func breakers(out *plan.Cluster, m *clusterv3.Cluster) error {
 		}
 	}
 	return nil
-}
-
-// sortedKeys returns the keys of a subset selector in order.
-func sortedKeys(in []string) []string {
-	out := slices.Clone(in)
-	slices.Sort(out)
-	return out
 }

@@ -166,3 +166,21 @@ func TestRefusedClusters(t *testing.T) {
 		refused(t, text, err, want)
 	}
 }
+
+// What the engine doesn't do, and what would be missed without a word, is refused.
+func TestSilentLossIsRefused(t *testing.T) {
+	for text, want := range map[string]string{
+		"{name: x, type: EDS, lb_subset_config: {subset_selectors: [{keys: [v]}]}}":                                                        "lb_subset_config",
+		"{name: x, type: EDS, common_http_protocol_options: {headers_with_underscores_action: REJECT_REQUEST}, http_protocol_options: {}}": "headers_with_underscores_action",
+		"{name: x, type: EDS, http_protocol_options: {header_key_format: {proper_case_words: {}}}}":                                        "proper_case_words",
+	} {
+		_, _, err := clusterOf(t, text)
+		refused(t, text, err, want)
+	}
+	_, _, err := routesOf(t, "{name: r, internal_only_headers: [x-internal]}")
+	refused(t, "internal_only_headers", err, "internal_only_headers")
+	_, err = secretOf(t, "{name: x, validation_context: {crl: {inline_string: x}}}")
+	refused(t, "crl", err, "crl is not supported")
+	_, err = oneRoute(t, "route: {cluster: c}, typed_per_filter_config: {f: {@Fault, response_rate_limit: {fixed_limit: {limit_kbps: 1}}}}")
+	refused(t, "rate limit", err, "response_rate_limit")
+}

@@ -10,7 +10,7 @@ import (
 	"lateen.dev/lateen/proxy/plan"
 )
 
-var faultFields = fields(`delay abort upstream_cluster headers downstream_nodes max_active_faults response_rate_limit
+var faultFields = fields(`delay abort upstream_cluster headers downstream_nodes max_active_faults
 	delay_percent_runtime abort_percent_runtime delay_duration_runtime abort_http_status_runtime max_active_faults_runtime
 	response_rate_limit_percent_runtime abort_grpc_status_runtime disable_downstream_cluster_stats filter_metadata`)
 
@@ -33,16 +33,6 @@ func fault(m *faultv3.HTTPFault) (*plan.Fault, error) {
 	if a := m.GetAbort(); a != nil {
 		if out.Abort, err = faultAbort(a); err != nil {
 			return nil, at(err, "abort")
-		}
-	}
-	if l := m.GetResponseRateLimit(); l != nil {
-		f, ok := l.GetLimitType().(*faultcommonv3.FaultRateLimit_FixedLimit_)
-		if !ok || f.FixedLimit.GetLimitKbps() == 0 {
-			return nil, errors.New("response_rate_limit: only fixed_limit above 0 is supported by this proxy")
-		}
-		out.RateLimitKbps = f.FixedLimit.GetLimitKbps()
-		if out.RateLimitFraction, err = fraction(l.GetPercentage(), plan.Fraction{Denominator: 100}); err != nil {
-			return nil, at(err, "response_rate_limit")
 		}
 	}
 	return out, nil

@@ -31,7 +31,7 @@ func (b *routeBuilder) forward(r *plan.Route, m *routev3.RouteAction, own plan.H
 		return nil, err
 	}
 	out := &plan.RouteAction{
-		MetadataMatch: metadata(m.GetMetadataMatch()), AppendXForwardedHost: m.GetAppendXForwardedHost(), NotFoundCode: 503,
+		AppendXForwardedHost: m.GetAppendXForwardedHost(), NotFoundCode: 503,
 		InternalRedirect:    m.GetInternalRedirectPolicy() != nil,
 		IncludeVHRateLimits: m.GetIncludeVhRateLimits().GetValue(), //nolint:staticcheck // still sent
 	}
@@ -110,7 +110,7 @@ func (b *routeBuilder) weighted(out *plan.RouteAction, r *plan.Route, m *routev3
 		b.needs.cluster(w.GetName())
 		wc := plan.WeightedCluster{
 			Name: w.GetName(), Cluster: b.Names.Cluster(w.GetName()), Weight: w.GetWeight().GetValue(), ClusterHeader: headerName(w.GetClusterHeader()),
-			HostRewrite: []byte(w.GetHostRewriteLiteral()), MetadataMatch: metadata(w.GetMetadataMatch()),
+			HostRewrite: []byte(w.GetHostRewriteLiteral()),
 		}
 		hs, err := b.headers(w)
 		if err != nil {

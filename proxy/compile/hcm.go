@@ -9,7 +9,6 @@ import (
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	customheaderv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/custom_header/v3"
 	xffv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/original_ip_detection/xff/v3"
 	uuidv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/request_id/uuid/v3"
 
@@ -27,10 +26,10 @@ var (
 		always_set_request_id_in_response forward_client_cert_details set_current_client_cert_details
 		proxy_100_continue represent_ipv4_remote_address_as_ipv4_mapped_ipv6 upgrade_configs normalize_path
 		merge_slashes path_with_escaped_slashes_action request_id_extension local_reply_config
-		strip_matching_host_port strip_any_host_port stream_error_on_invalid_http_message strip_trailing_host_dot
+		strip_matching_host_port strip_any_host_port stream_error_on_invalid_http_message
 		append_local_overload record_route_resolution_stats`)
 	commonHTTPFields = fields(`idle_timeout max_connection_duration max_headers_count max_response_headers_kb
-		max_stream_duration headers_with_underscores_action max_requests_per_connection`)
+		max_stream_duration max_requests_per_connection`)
 )
 
 // Envoy's defaults of a connection manager.
@@ -56,7 +55,6 @@ func (b chainEnv) connectionManager(m *hcmv3.HttpConnectionManager) (*plan.HTTPC
 		Proxy100Continue:            m.GetProxy_100Continue(),
 		StreamErrorOnInvalidMessage: m.GetStreamErrorOnInvalidHttpMessage().GetValue(),
 		AddUserAgent:                m.GetAddUserAgent().GetValue(),
-		StripTrailingDot:            m.GetStripTrailingHostDot(),
 		SchemeOverwrite:             m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
 		SchemeMatchUpstream:         m.GetSchemeHeaderTransformation().GetMatchUpstream(),
 	}
@@ -102,13 +100,10 @@ func hcmLimits(out *plan.HTTPConnectionManager, m *hcmv3.HttpConnectionManager) 
 	if kib == 0 || kib > maxHeadKiB {
 		return fmt.Errorf("max_request_headers_kb: %d is not between 1 and %d", kib, maxHeadKiB)
 	}
-	underscores := common.GetHeadersWithUnderscoresAction()
 	out.Limits = plan.HTTPLimits{
 		MaxHeadBytes:             kib << 10,
 		MaxHeaderCount:           u32(common.GetMaxHeadersCount(), defaultHeaderCount),
 		MaxRequestsPerConnection: common.GetMaxRequestsPerConnection().GetValue(),
-		RejectUnderscores:        underscores == corev3.HttpProtocolOptions_REJECT_REQUEST,
-		DropUnderscores:          underscores == corev3.HttpProtocolOptions_DROP_HEADER,
 	}
 	ds := &durations{}
 	out.Timeouts = plan.HTTPTimeouts{
@@ -221,12 +216,6 @@ func originalIP(id *plan.RequestIdentity, in []*corev3.TypedExtensionConfig) err
 				return fmt.Errorf("[%d]: xff_trusted_cidrs is not supported by this proxy", i)
 			}
 			id.XFFTrustedHops, id.SkipXFFAppend = m.GetXffNumTrustedHops(), boolean(m.GetSkipXffAppend(), true)
-		case "envoy.extensions.http.original_ip_detection.custom_header.v3.CustomHeaderConfig":
-			var m customheaderv3.CustomHeaderConfig
-			if err := e.into(&m); err != nil {
-				return at(err, "[%d]", i)
-			}
-			id.OriginalIPFromHeader = headerName(m.GetHeaderName())
 		default:
 			return fmt.Errorf("[%d]: %s is not known to this proxy", i, e.kind)
 		}

@@ -167,8 +167,7 @@ func (c *Compiler) override(name string, a *anypb.Any) (*plan.FilterOverride, er
 	return out, nil
 }
 
-var routerFields = fields(`dynamic_stats start_child_span upstream_log upstream_log_options suppress_envoy_headers
-	strict_check_headers respect_expected_rq_timeout suppress_grpc_request_failure_code_stats
+var routerFields = fields(`dynamic_stats start_child_span suppress_envoy_headers respect_expected_rq_timeout suppress_grpc_request_failure_code_stats
 	reject_connect_request_early_data`)
 
 func (c *Compiler) router(m *routerv3.Router) (*plan.Router, error) {
@@ -179,10 +178,5 @@ func (c *Compiler) router(m *routerv3.Router) (*plan.Router, error) {
 		SuppressEnvoyHeaders: m.GetSuppressEnvoyHeaders(), RespectExpectedTimeout: m.GetRespectExpectedRqTimeout(),
 		StartChildSpan: m.GetStartChildSpan(), SuppressGRPCRequestFailureCodeStats: m.GetSuppressGrpcRequestFailureCodeStats(),
 	}
-	for _, h := range m.GetStrictCheckHeaders() {
-		out.StrictHeaders = append(out.StrictHeaders, plan.NewHeaderName(h))
-	}
-	var err error
-	out.UpstreamLogs, err = c.accessLogs(m.GetUpstreamLog())
-	return out, at(err, "upstream_log")
+	return out, nil
 }

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"errors"
 	"fmt"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -30,11 +31,11 @@ func http1Options(m *corev3.Http1ProtocolOptions) (plan.HTTP1Options, error) {
 		return out, err
 	}
 	if m.GetSendFullyQualifiedUrl() {
-		return out, fmt.Errorf("send_fully_qualified_url is not supported by this proxy")
+		return out, errors.New("send_fully_qualified_url is not supported by this proxy")
 	}
 	switch f := m.GetHeaderKeyFormat().GetHeaderFormat().(type) {
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_ProperCaseWords_:
-		out.KeyFormat = plan.ProperCase
+		return out, errors.New("header_key_format: proper_case_words is not supported by this proxy; names keep the case they came in")
 	case *corev3.Http1ProtocolOptions_HeaderKeyFormat_StatefulFormatter:
 		e, err := extensionOf(f.StatefulFormatter.GetTypedConfig())
 		if err != nil {
@@ -46,7 +47,6 @@ func http1Options(m *corev3.Http1ProtocolOptions) (plan.HTTP1Options, error) {
 		if err := e.into(&preservev3.PreserveCaseFormatterConfig{}); err != nil {
 			return out, at(err, "header_key_format")
 		}
-		out.KeyFormat = plan.PreserveCase
 	}
 	return out, nil
 }

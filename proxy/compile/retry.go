@@ -99,8 +99,6 @@ func retryHosts(out *plan.RetryPolicy, m *routev3.RetryPolicy) error {
 		switch e.kind {
 		case "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate", "envoy.retry_host_predicates.previous_hosts":
 			out.AvoidPreviousHosts = true
-		case "envoy.extensions.retry.host.omit_canary_hosts.v3.OmitCanaryHostsPredicate", "envoy.retry_host_predicates.omit_canary_hosts":
-			out.OmitCanaryHosts = true
 		default:
 			return fmt.Errorf("retry_host_predicate[%d]: %s is not known to this proxy", i, e.kind)
 		}

@@ -10,7 +10,7 @@ import (
 )
 
 var (
-	routeConfigFields = fields(`name virtual_hosts internal_only_headers response_headers_to_add response_headers_to_remove
+	routeConfigFields = fields(`name virtual_hosts response_headers_to_add response_headers_to_remove
 		request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters
 		max_direct_response_body_size_bytes request_mirror_policies ignore_port_in_host_matching typed_per_filter_config metadata`)
 	virtualHostFields = fields(`name domains routes require_tls virtual_clusters request_headers_to_add
@@ -59,9 +59,6 @@ func (b *routeBuilder) build(rc *routev3.RouteConfiguration) (*plan.RouteConfig,
 	out := &plan.RouteConfig{
 		Name: rc.GetName(), Version: hashOf(rc), IgnorePort: rc.GetIgnorePortInHostMatching(),
 		MostSpecificWins: rc.GetMostSpecificHeaderMutationsWins(), Metadata: metadata(rc.GetMetadata()),
-	}
-	for _, h := range rc.GetInternalOnlyHeaders() {
-		out.InternalOnly = append(out.InternalOnly, plan.NewHeaderName(h))
 	}
 	var err error
 	if out.Headers, err = b.headers(rc); err != nil {

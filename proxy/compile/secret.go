@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -82,9 +81,7 @@ func (c *Compiler) certificate(t *tlsv3.TlsCertificate) (*tls.Certificate, error
 
 func (c *Compiler) validation(v *tlsv3.CertificateValidationContext) (plan.Validation, error) {
 	out := plan.Validation{
-		AllowExpired:    v.GetAllowExpiredCertificate(),
 		AcceptUntrusted: v.GetTrustChainVerification() == tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED,
-		MaxVerifyDepth:  int(min(v.GetMaxVerifyDepth().GetValue(), 1<<16)),
 	}
 	if err := validationFields.only(v); err != nil {
 		return out, err
@@ -139,38 +136,7 @@ func (c *Compiler) roots(v *tlsv3.CertificateValidationContext) (*plan.TrustedRo
 	if len(out.Certs) == 0 {
 		return nil, errors.New("trusted_ca has no certificate in PEM")
 	}
-	if v.GetCrl() != nil {
-		if out.CRLs, err = c.revocations(v); err != nil {
-			return nil, at(err, "crl")
-		}
-	}
 	return out, nil
-}
-
-func (c *Compiler) revocations(v *tlsv3.CertificateValidationContext) ([]*x509.RevocationList, error) {
-	b, err := c.data(v.GetCrl())
-	if err != nil {
-		return nil, err
-	}
-	if !bytes.Contains(b, []byte("-----BEGIN")) {
-		l, err := x509.ParseRevocationList(b)
-		if err != nil {
-			return nil, fmt.Errorf("DER: %w", err)
-		}
-		return []*x509.RevocationList{l}, nil
-	}
-	var out []*x509.RevocationList
-	for {
-		var block *pem.Block
-		if block, b = pem.Decode(b); block == nil {
-			return out, nil
-		}
-		l, err := x509.ParseRevocationList(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("PEM: %w", err)
-		}
-		out = append(out, l)
-	}
 }
 
 // sanMatches reads typed matchers and the deprecated untyped ones; as in Envoy typed ones make the others void.

@@ -13,9 +13,8 @@ import (
 
 var (
 	tcpFields = fields(`stat_prefix cluster weighted_clusters metadata_match idle_timeout access_log max_connect_attempts
-		hash_policy tunneling_config max_downstream_connection_duration access_log_flush_interval
+		hash_policy max_downstream_connection_duration access_log_flush_interval
 		flush_access_log_on_connected access_log_options`)
-	tunnelFields = fields("hostname use_post headers_to_add")
 )
 
 const defaultTCPIdle = time.Hour
@@ -30,7 +29,6 @@ func (b chainEnv) tcpProxy(m *tcpv3.TcpProxy) (*plan.TCPProxy, error) {
 		IdleTimeout:        ds.get("idle_timeout", m.GetIdleTimeout(), defaultTCPIdle),
 		MaxDuration:        ds.get("max_downstream_connection_duration", m.GetMaxDownstreamConnectionDuration(), 0),
 		MaxConnectAttempts: u32(m.GetMaxConnectAttempts(), 1),
-		MetadataMatch:      metadata(m.GetMetadataMatch()),
 	}
 	if ds.err != nil {
 		return nil, ds.err
@@ -48,19 +46,6 @@ func (b chainEnv) tcpProxy(m *tcpv3.TcpProxy) (*plan.TCPProxy, error) {
 	if out.AccessLogs, err = b.accessLogs(m.GetAccessLog()); err != nil {
 		return nil, err
 	}
-	if t := m.GetTunnelingConfig(); t != nil {
-		if err := tunnelFields.only(t); err != nil {
-			return nil, at(err, "tunneling_config")
-		}
-		host, err := b.format(t.GetHostname())
-		if err != nil {
-			return nil, at(err, "tunneling_config: hostname")
-		}
-		out.TunnelHost, out.TunnelPost = &host, t.GetUsePost()
-		if out.TunnelHeaders, err = b.addHeaders(t.GetHeadersToAdd()); err != nil {
-			return nil, at(err, "tunneling_config: headers_to_add")
-		}
-	}
 	return out, nil
 }
 
@@ -73,7 +58,7 @@ func (b chainEnv) tcpClusters(out *plan.TCPProxy, m *tcpv3.TcpProxy) error {
 		for _, c := range s.WeightedClusters.GetClusters() {
 			b.needs.cluster(c.GetName())
 			out.Clusters = append(out.Clusters, plan.WeightedTCPCluster{
-				Name: c.GetName(), Cluster: b.Names.Cluster(c.GetName()), Weight: c.GetWeight(), MetadataMatch: metadata(c.GetMetadataMatch()),
+				Name: c.GetName(), Cluster: b.Names.Cluster(c.GetName()), Weight: c.GetWeight(),
 			})
 		}
 	}

@@ -29,8 +29,8 @@ var (
 	paramFields = fields(`tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves
 		signature_algorithms compliance_policies`)
 	validationFields = fields(`trusted_ca system_root_certs watched_directory verify_certificate_spki verify_certificate_hash
-		match_typed_subject_alt_names match_subject_alt_names crl allow_expired_certificate trust_chain_verification
-		only_verify_leaf_cert_crl max_verify_depth suppress_client_ca_list`)
+		match_typed_subject_alt_names match_subject_alt_names trust_chain_verification
+		only_verify_leaf_cert_crl suppress_client_ca_list`)
 	certificateFields = fields("certificate_chain private_key watched_directory pkcs12 password ocsp_staple")
 )
 

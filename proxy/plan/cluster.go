@@ -45,9 +45,6 @@ type Cluster struct {
 	SlowStart *SlowStart
 	// ConsistentHash is for LB.Kind RingHash and Maglev.
 	ConsistentHash ConsistentHash
-	// Subsets of endpoints chosen by metadata_match: the keys of each selector. Empty when not configured.
-	Subsets        []SubsetSelector
-	SubsetFallback SubsetFallback
 
 	// TLS is nil for plain text. TransportSocketMatches come first: the first whose Match the endpoint's metadata
 	// has decides; each Endpoint carries the outcome in TransportSocket.
@@ -109,22 +106,6 @@ type ConsistentHash struct {
 	BoundedLoadPercent uint32
 }
 
-// SubsetSelector is a set of metadata keys by which subsets are made.
-type SubsetSelector struct {
-	Keys     []string
-	Fallback SubsetFallback
-}
-
-// SubsetFallback is what happens when no subset matches.
-type SubsetFallback uint8
-
-// The fallbacks.
-const (
-	NoFallback SubsetFallback = iota
-	AnyEndpoint
-	DefaultSubset
-)
-
 // TransportSocketMatch chooses a transport socket by an endpoint's metadata under envoy.transport_socket_match.
 type TransportSocketMatch struct {
 	Name string
@@ -171,19 +152,7 @@ type HTTP1Options struct {
 	DefaultHostHTTP10  string
 	EnableTrailers     bool
 	AllowChunkedLength bool
-	// KeyFormat of response header names.
-	KeyFormat HeaderKeyFormat
 }
-
-// HeaderKeyFormat is how names of HTTP/1 headers are written.
-type HeaderKeyFormat uint8
-
-// The formats.
-const (
-	LowerCase HeaderKeyFormat = iota
-	ProperCase
-	PreserveCase
-)
 
 // HTTP2Options are the options of an HTTP/2 codec.
 type HTTP2Options struct {

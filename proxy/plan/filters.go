@@ -10,11 +10,7 @@ type Router struct {
 	// SuppressEnvoyHeaders adds no x-envoy-… headers.
 	SuppressEnvoyHeaders bool
 	// RespectExpectedTimeout believes x-envoy-expected-rq-timeout-ms.
-	RespectExpectedTimeout bool
-	// StrictHeaders are x-envoy-… request headers that must be valid.
-	StrictHeaders []HeaderName
-	// UpstreamLogs are written per try.
-	UpstreamLogs                        []*AccessLog
+	RespectExpectedTimeout              bool
 	StartChildSpan                      bool
 	SuppressGRPCRequestFailureCodeStats bool
 }
@@ -23,9 +19,6 @@ type Router struct {
 type Fault struct {
 	Delay *FaultDelay
 	Abort *FaultAbort
-	// RateLimit slows the response down: KiB per second; 0 is no limit.
-	RateLimitKbps     uint64
-	RateLimitFraction Fraction
 	// UpstreamCluster limits the fault to one cluster; empty is any.
 	UpstreamCluster string
 	DownstreamNodes []string

@@ -45,8 +45,6 @@ type HTTPConnectionManager struct {
 	StreamErrorOnInvalidMessage bool
 	AddUserAgent                bool
 	StripPort                   StripPort
-	// StripTrailingDot cuts the dot at the end of the authority's host.
-	StripTrailingDot bool
 	// SchemeOverwrite replaces the request's scheme, when not empty.
 	SchemeOverwrite string
 	// SchemeMatchUpstream sets the scheme by the upstream's transport.
@@ -79,9 +77,6 @@ type HTTPLimits struct {
 	MaxHeadBytes             uint32 // 60 KiB by default
 	MaxHeaderCount           uint32 // 100 by default
 	MaxRequestsPerConnection uint32 // 0 is no limit
-	// RejectUnderscores and DropUnderscores are what happens to headers with underscores in their name.
-	RejectUnderscores bool
-	DropUnderscores   bool
 }
 
 // HTTPTimeouts are zero when switched off.
@@ -121,10 +116,8 @@ type RequestIdentity struct {
 	// AlwaysSetInResponse puts it into the response.
 	AlwaysSetInResponse bool
 	// PackTraceReason writes the tracing decision into the id's 14th character, as Envoy's UUID extension does.
-	PackTraceReason bool
-	// OriginalIPFromHeader names a header with the client's address, or is nil.
-	OriginalIPFromHeader *HeaderName
-	RepresentIPv4AsIPv6  bool
+	PackTraceReason     bool
+	RepresentIPv4AsIPv6 bool
 }
 
 // ForwardClientCert is what happens to x-forwarded-client-cert.

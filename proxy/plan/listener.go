@@ -213,12 +213,7 @@ type TCPProxy struct {
 	MaxConnectAttempts uint32
 	AccessLogs         []*AccessLog
 	// HashSourceIP hashes the source address for ring hash and maglev.
-	HashSourceIP  bool
-	MetadataMatch Metadata
-	// TunnelHost is set when bytes are tunnelled in an HTTP CONNECT request: the :authority, a format.
-	TunnelHost    *Format
-	TunnelPost    bool
-	TunnelHeaders []HeaderMutation
+	HashSourceIP bool
 
 	// Runtime is the engine's.
 	Runtime any
@@ -226,10 +221,9 @@ type TCPProxy struct {
 
 // WeightedTCPCluster is one target of a TCPProxy.
 type WeightedTCPCluster struct {
-	Name          string
-	Cluster       ClusterRef
-	Weight        uint32
-	MetadataMatch Metadata
+	Name    string
+	Cluster ClusterRef
+	Weight  uint32
 }
 
 // Choose returns the cluster for random bits r.

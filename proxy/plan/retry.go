@@ -85,7 +85,6 @@ type RetryPolicy struct {
 	RateLimitedMax     time.Duration
 	// AvoidPreviousHosts tries hosts not tried before; up to HostAttempts selections.
 	AvoidPreviousHosts bool
-	OmitCanaryHosts    bool
 	HostAttempts       uint32
 	// UpdatePriorities looks at the priorities again after so many failed tries, without those tried; 0 is off.
 	UpdatePriorities uint32

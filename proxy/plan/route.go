@@ -17,9 +17,7 @@ type RouteConfig struct {
 	// MostSpecificWins applies the mutations of the route configuration first, then virtual host's, then route's, so
 	// that the most specific has the last word; by default it is the other way round.
 	MostSpecificWins bool
-	// InternalOnly are request headers removed when the request comes from outside.
-	InternalOnly []HeaderName
-	Metadata     Metadata
+	Metadata         Metadata
 
 	// Runtime is the engine's.
 	Runtime any
@@ -117,8 +115,7 @@ type RouteAction struct {
 	// WeightHeader names a header whose number replaces the random one in the choice.
 	WeightHeader *HeaderName
 	// NotFoundCode answers when the cluster doesn't exist: 503 or 404 or 500.
-	NotFoundCode  uint16
-	MetadataMatch Metadata
+	NotFoundCode uint16
 
 	Rewrite Rewrite
 
@@ -158,9 +155,8 @@ type WeightedCluster struct {
 	Weight  uint32
 	// Headers are all that apply when this cluster is chosen: its own, the route's, the virtual host's and the route
 	// configuration's, in order.
-	Headers       HeaderMutations
-	HostRewrite   []byte
-	MetadataMatch Metadata
+	Headers     HeaderMutations
+	HostRewrite []byte
 	// FilterOverrides are all that apply when this cluster is chosen.
 	FilterOverrides FilterOverrides
 	// ClusterHeader names the request header that has the cluster's name; nil when Name counts.

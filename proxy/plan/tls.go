@@ -42,8 +42,6 @@ type Validation struct {
 	SPKIs  [][32]byte
 	// AcceptUntrusted lets any chain pass and leaves the judgement to filters (ACCEPT_UNTRUSTED).
 	AcceptUntrusted bool
-	AllowExpired    bool
-	MaxVerifyDepth  int // 0 is no limit
 }
 
 // Empty reports whether nothing says how to check a peer.
@@ -165,7 +163,6 @@ type Secret struct {
 type TrustedRoots struct {
 	Pool  *x509.CertPool
 	Certs []*x509.Certificate
-	CRLs  []*x509.RevocationList
 	// Validation has what a validation context given by SDS says besides the roots: SANs, hashes. The context that
 	// refers to the secret adds its own (combined_validation_context).
 	Validation Validation
