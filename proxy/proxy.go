@@ -77,6 +77,12 @@ func (p *Proxy) Run(ctx context.Context) {
 	wg.Wait()
 }
 
+// Reserve opens the sockets of a listener that is to come into force; an error is why it can't be opened.
+func (p *Proxy) Reserve(l *plan.Listener) error { return p.listeners.Reserve(l) }
+
+// Unreserve gives up a listener that did not come into force.
+func (p *Proxy) Unreserve(listener string) { p.listeners.Unreserve(listener) }
+
 // Drain stops accepting and asks connections to come to their end.
 func (p *Proxy) Drain() { p.listeners.Drain() }
 

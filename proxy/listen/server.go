@@ -51,7 +51,9 @@ type Server struct {
 
 	mu     sync.Mutex // guards what follows
 	active map[string]*active
-	ended  bool
+	// reserved are listeners whose sockets are open and that are not in force yet.
+	reserved map[string]*active
+	ended    bool
 }
 
 type connShard struct {
@@ -88,7 +90,7 @@ func New(o Options) *Server {
 	if o.DrainTime <= 0 {
 		o.DrainTime = defaultDrainTime
 	}
-	s := &Server{opts: o, active: map[string]*active{}, conns: make([]connShard, o.Shards)}
+	s := &Server{opts: o, active: map[string]*active{}, reserved: map[string]*active{}, conns: make([]connShard, o.Shards)}
 	for i := range s.conns {
 		s.conns[i].open = map[*sock.Conn]struct{}{}
 	}
@@ -156,6 +158,55 @@ func (s *Server) applyLocked(l *plan.Listener) error {
 	return nil
 }
 
+// Reserve opens the sockets of a listener that is not in force yet, so that one that can't be opened is known when it
+// arrives and not only when all that it waits for is there. Clients that connect meanwhile wait in the backlog.
+func (s *Server) Reserve(l *plan.Listener) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a := s.active[l.Name]; s.ended || (a != nil && (a.given || sameBinding(a.current.Load().listener, l))) {
+		return nil
+	}
+	if r := s.reserved[l.Name]; r != nil {
+		if sameBinding(r.current.Load().listener, l) {
+			return nil
+		}
+		s.unreserveLocked(l.Name)
+	}
+	a, err := s.newActive(l, &Stats{})
+	if err != nil {
+		return err
+	}
+	s.reserved[l.Name] = a
+	return nil
+}
+
+// Unreserve closes what Reserve opened for a listener that did not come into force.
+func (s *Server) Unreserve(listener string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unreserveLocked(listener)
+}
+
+func (s *Server) unreserveLocked(listener string) {
+	if r := s.reserved[listener]; r != nil {
+		delete(s.reserved, listener)
+		if !r.given {
+			s.closeSockets(r)
+		}
+	}
+}
+
+// takeReservedLocked returns the sockets that were opened for a listener, or nil.
+func (s *Server) takeReservedLocked(l *plan.Listener) []Socket {
+	r := s.reserved[l.Name]
+	if r == nil || r.given || !sameBinding(r.current.Load().listener, l) {
+		s.unreserveLocked(l.Name)
+		return nil
+	}
+	delete(s.reserved, l.Name)
+	return r.sockets
+}
+
 func sameBinding(a, b *plan.Listener) bool {
 	return a.BindToPort == b.BindToPort && a.Transparent == b.Transparent && a.Freebind == b.Freebind &&
 		slices.Equal(a.Addresses, b.Addresses)
@@ -169,6 +220,9 @@ func (s *Server) newActive(l *plan.Listener, stats *Stats) (*active, error) {
 		return a, nil
 	}
 	if !l.BindToPort {
+		return a, nil
+	}
+	if a.sockets = s.takeReservedLocked(l); a.sockets != nil {
 		return a, nil
 	}
 	for i := range l.Addresses {
@@ -347,6 +401,9 @@ func (s *Server) Drain() {
 		return
 	}
 	s.ended = true
+	for name := range s.reserved {
+		s.unreserveLocked(name)
+	}
 	for _, a := range s.active {
 		s.closeSockets(a)
 		a.current.Load().drain.Begin()

@@ -37,6 +37,9 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 	if err == nil {
 		err = s.staticSecrets(c.Needs.Secrets)
 	}
+	if r, ok := s.cfg.Engine.(reserver); ok && err == nil && c.Listener != nil {
+		err = r.Reserve(c.Listener)
+	}
 	e := s.entry(kind, name)
 	if err != nil {
 		e.failure = &Failure{Details: err.Error(), Version: in.info, Time: s.cfg.Now(), Body: in.body}
@@ -59,6 +62,13 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 	s.pending[kind][name] = e
 	s.noteRefs(kind)
 	return nil
+}
+
+// reserver is an engine that can open a listener's sockets before the listener goes live, so that one that can't be
+// opened is refused when it arrives, as Envoy does, and not when what it waits for is there.
+type reserver interface {
+	Reserve(l *plan.Listener) error
+	Unreserve(listener string)
 }
 
 // noteRefs remembers that references to other resources may have changed.
@@ -109,6 +119,9 @@ func (s *Store) remove(kind plan.Kind, name string) {
 		return
 	}
 	if e := s.kinds[kind][name]; e != nil && !e.static {
+		if r, ok := s.cfg.Engine.(reserver); ok && kind == plan.KindListener {
+			r.Unreserve(name)
+		}
 		delete(s.kinds[kind], name)
 		delete(s.pending[kind], name)
 		s.touch(kind, name)
