@@ -72,6 +72,7 @@ func (d *demo) checks() []check {
 		{"a change is live in milliseconds", d.checkLatency},
 		{"no request fails while all changes", d.checkChurn},
 		{"a broken resource hurts nobody", d.checkInvalid},
+		{"a proxy's refusal is shown", d.checkRefusal},
 		{"why a request goes where it goes", d.checkExplain},
 		{"metrics and access log", d.checkTelemetry},
 		{"control plane killed and back", d.checkControlKilled},

@@ -246,6 +246,38 @@ func (d *demo) checkInvalid(ctx context.Context) (string, error) {
 	return fmt.Sprintf("refused: %s", p), getOK(ctx, d.url("/productpage"))
 }
 
+const busyGateway = `apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: busy, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+  - port: {number: %d, name: http, protocol: HTTP}
+    hosts: ["*"]
+`
+
+// checkRefusal has a proxy refuse something that only it can know to be
+// impossible: a port that is taken.
+func (d *demo) checkRefusal(ctx context.Context) (string, error) {
+	_, err := d.apply(ctx, "busy.yaml", fmt.Sprintf(busyGateway, d.ControlPort+4))
+	if err == nil || !strings.Contains(err.Error(), "address already in use") {
+		return "", fmt.Errorf("a gateway on the control plane's port: %w", orError(err, "nobody refused it"))
+	}
+	all, perr := d.proxies(ctx)
+	if perr != nil {
+		return "", perr
+	}
+	for _, p := range all {
+		for _, t := range p.Types {
+			if len(t.Refused) > 0 && strings.Contains(t.Reason, "address already in use") {
+				saw := fmt.Sprintf("%s refused %s: %s", p.Name, strings.Join(t.Refused, ", "), t.Reason)
+				return saw, errors.Join(d.delete(ctx, "Gateway", "busy"), getOK(ctx, d.url("/productpage")))
+			}
+		}
+	}
+	return "", errors.New("proxy-status does not show the refusal")
+}
+
 func (d *demo) checkExplain(ctx context.Context) (string, error) {
 	if err := d.applySample(ctx, "virtual-service-reviews-test-v2.yaml"); err != nil {
 		return "", err

@@ -38,22 +38,40 @@ func newDiscovery(w *world.World, a attendance) *discovery {
 	return &discovery{translator: translate.New(w.Snapshot()), sub: w.Subscribe(), attendance: a, sessions: map[*session]struct{}{}}
 }
 
-// run translates each new Snapshot for those who are connected.
+// run translates each new Snapshot for those who are connected. The first change
+// after a pause goes out at once; in a storm, Snapshots merge while the clients
+// take in what was sent to them.
 func (d *discovery) run(ctx context.Context) error {
 	defer d.sub.Close()
+	rest := time.NewTimer(0)
+	defer rest.Stop()
 	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-rest.C:
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-d.sub.Ready():
 			snap, change := d.sub.Take()
 			d.translator.Advance(snap, change, time.Now())
-			for _, s := range d.all() {
+			sessions := d.all()
+			for _, s := range sessions {
 				s.refresh(d.translator)
 			}
+			rest.Reset(min(time.Duration(len(sessions))*restForEach, restAtMost))
 		}
 	}
 }
+
+// How long translation rests after each Snapshot: about what it takes to send a
+// small change to every client, and to hear from it.
+const (
+	restForEach = 80 * time.Microsecond
+	restAtMost  = 100 * time.Millisecond
+)
 
 func (d *discovery) all() []*session {
 	d.mu.Lock()

@@ -156,7 +156,6 @@ func (p *proxyPages) wait(w http.ResponseWriter, q *http.Request) {
 	}
 	for i := range result.Refused {
 		r := &result.Refused[i]
-		out.Proxies++
 		out.Missing = append(out.Missing, cli.WaitMissing{Proxy: r.Client.Node.Workload,
 			Reason: fmt.Sprintf("refused %s %s: %s", xds.ShortType(r.TypeURL), strings.Join(r.Nack.Names, ", "), r.Nack.Reason)})
 	}
