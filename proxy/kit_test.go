@@ -75,6 +75,7 @@ func newBedWith(t testing.TB, change func(*Options)) *bed {
 		b.proxy.Run(ctx)
 	}()
 	t.Cleanup(func() {
+		http.DefaultClient.CloseIdleConnections()
 		sctx, scancel := context.WithTimeout(context.Background(), 3*time.Second)
 		defer scancel()
 		if err := b.proxy.Shutdown(sctx); err != nil {

@@ -17,9 +17,7 @@ import (
 	"lateen.dev/lateen/proxy/upstream/outlier"
 )
 
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("internal/poll.runtime_pollWait"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"))
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func name(s string) plan.HeaderName { return plan.NewHeaderName(s) }
 
