@@ -3,7 +3,10 @@ package files
 import (
 	"cmp"
 	"maps"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/config/validation"
@@ -56,9 +59,9 @@ type Content struct {
 // changed, sorted by key.
 func (t *Tree) Update(contents []Content) []source.Change {
 	touched := map[config.Key]bool{}
-	for _, c := range contents {
+	for i, next := range t.readAll(contents) {
+		c := contents[i]
 		old := t.files[c.Path]
-		next := t.read(c, old)
 		for _, f := range []*file{old, next} {
 			if f == nil {
 				continue
@@ -77,6 +80,23 @@ func (t *Tree) Update(contents []Content) []source.Change {
 	}
 	slices.SortFunc(changes, func(a, b source.Change) int { return a.Key.Compare(b.Key) })
 	return changes
+}
+
+// readAll makes files of the contents, whose paths differ, several at a time:
+// decoding is most of what it takes to start with a large tree.
+func (t *Tree) readAll(contents []Content) []*file {
+	out := make([]*file, len(contents))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(len(contents), runtime.GOMAXPROCS(0)) {
+		wg.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(contents)); i = next.Add(1) - 1 {
+				out[i] = t.read(contents[i], t.files[contents[i].Path])
+			}
+		})
+	}
+	wg.Wait()
+	return out
 }
 
 // read makes a file of a content, keeping from the old file what the new one

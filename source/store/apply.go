@@ -41,8 +41,9 @@ func (s *Store) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyRespons
 		return api.ApplyResponse{}, err
 	}
 	live, revision := s.Objects()
-	resp := api.ApplyResponse{Revision: revision, Problems: append(req.problems, s.references(live, req.wishes)...)}
+	resp := api.ApplyResponse{Revision: revision, Problems: req.problems}
 	if r.DryRun {
+		resp.Problems = append(resp.Problems, s.references(live, req.wishes)...)
 		resp.Results = append(preview(live, req.wishes), req.ignored...)
 		return resp, nil
 	}
@@ -63,6 +64,9 @@ func (s *Store) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyRespons
 		return api.ApplyResponse{}, fmt.Errorf("apply: %w", err)
 	}
 	resp.Results = append(results, req.ignored...)
+	// These are warnings only, and looking for them takes longer the larger the
+	// mesh: proxies needn't wait for it.
+	resp.Problems = append(resp.Problems, s.references(live, req.wishes)...)
 	return resp, nil
 }
 

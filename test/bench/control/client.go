@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"sync/atomic"
 
@@ -220,5 +222,15 @@ func (c *client) request(kind int, nonce string, names []string) error {
 		}
 		m = r
 	}
-	return c.stream.SendMsg(m)
+	err := c.stream.SendMsg(m)
+	if errors.Is(err, io.EOF) {
+		// The stream has ended; receiving tells why.
+		for err = nil; err == nil; {
+			var r raw
+			if err = c.stream.RecvMsg(&r); err == nil {
+				r.free()
+			}
+		}
+	}
+	return err
 }

@@ -83,10 +83,17 @@ func measure(ctx context.Context, o options, s scenario) (*result, error) {
 	}
 	defer b.control.stop()
 	b.result.Ready, b.result.ReadyCPU = b.control.ready, b.control.cpu()
-	following, cancel := context.WithCancel(ctx)
+	following, cancel := context.WithCancelCause(ctx)
 	var g errgroup.Group
-	err = b.steps(following, &g)
-	cancel()
+	err = b.steps(following, func(c *client) {
+		g.Go(func() error {
+			if err := c.run(following, b.control.target()); err != nil {
+				cancel(err) // nobody waits for a client that has gone
+			}
+			return nil
+		})
+	})
+	cancel(context.Canceled)
 	return b.result, errors.Join(err, g.Wait())
 }
 
@@ -107,8 +114,9 @@ func (b *bench) prepare() error {
 	return nil
 }
 
-func (b *bench) steps(ctx context.Context, g *errgroup.Group) error {
-	if err := b.connect(ctx, g); err != nil {
+// steps are what is measured. follow starts a client.
+func (b *bench) steps(ctx context.Context, follow func(*client)) error {
+	if err := b.connect(ctx, follow); err != nil {
 		return err
 	}
 	b.pause("change")
@@ -146,29 +154,18 @@ func (b *bench) pause(step string) {
 
 // connect starts all clients at once and waits until the last one has
 // everything.
-func (b *bench) connect(ctx context.Context, g *errgroup.Group) error {
+func (b *bench) connect(ctx context.Context, follow func(*client)) error {
+	b.settle(ctx) // what is left to do after the start is not the clients' doing
 	b.pause("connect")
 	full := b.watch.expect(b.clients, func(c *client, _ int, _ *response) bool { return c.complete() })
 	waiting, cancel := context.WithTimeout(ctx, b.timeout)
 	defer cancel()
 	before, began := b.control.cpu(), time.Now()
-	failed := make(chan error, len(b.clients))
 	for _, c := range b.clients {
-		g.Go(func() error {
-			err := c.run(ctx, b.control.target())
-			if err != nil {
-				failed <- err
-				cancel()
-			}
-			return err
-		})
+		follow(c)
 	}
 	last, err := full.wait(waiting, "first configuration")
 	if err != nil {
-		select {
-		case err = <-failed:
-		default:
-		}
 		return err
 	}
 	b.result.Full = last.Sub(began)
