@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -179,6 +181,16 @@ func processAlive(pid int) bool {
 	}
 	err = p.Signal(syscall.Signal(0))
 	return err == nil || errors.Is(err, os.ErrPermission)
+}
+
+// addressInUse tells whether a proxy of another mesh on this machine has an
+// address: its admin pages are there.
+func addressInUse(a netip.Addr) bool {
+	l, err := net.Listen("tcp", netip.AddrPortFrom(a, adminPort).String())
+	if err != nil {
+		return true
+	}
+	return l.Close() != nil
 }
 
 // maxLocalBody bounds requests to the local API's own paths, in bytes.

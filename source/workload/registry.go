@@ -77,6 +77,9 @@ type Options struct {
 	Grace time.Duration
 	// Alive tells whether a process of this machine exists.
 	Alive func(pid int) bool
+	// InUse tells whether somebody else on this machine, another mesh say, uses
+	// an address; nil asks nobody.
+	InUse func(netip.Addr) bool
 	// Now is the clock; time.Now.
 	Now func() time.Time
 }
@@ -175,7 +178,7 @@ func (r *Registry) takenLocked(a netip.Addr) bool {
 			return true
 		}
 	}
-	return false
+	return r.o.InUse != nil && r.o.InUse(a)
 }
 
 // check holds names to what may stand in a DNS name and in an identity.
