@@ -7,13 +7,64 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"sync"
 )
 
+// backends are all that the proxies lead to.
+type backends struct {
+	http, tcp *backend
+	http2     *http.Server
+	listener2 net.Listener
+	done2     chan error
+}
+
+func startBackends() (*backends, error) {
+	b := &backends{done2: make(chan error, 1)}
+	var err error
+	if b.http, err = startBackend((*backend).serve); err != nil {
+		return nil, err
+	}
+	if b.tcp, err = startBackend((*backend).swallow); err != nil {
+		return nil, err
+	}
+	if b.listener2, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return nil, fmt.Errorf("backend: %w", err)
+	}
+	b.http2 = &http.Server{Handler: http.HandlerFunc(answerCall), Protocols: new(http.Protocols)}
+	b.http2.Protocols.SetUnencryptedHTTP2(true)
+	go func() { b.done2 <- b.http2.Serve(b.listener2) }()
+	return b, nil
+}
+
+// answerCall answers like a unary gRPC call: a kibibyte, then trailers.
+func answerCall(w http.ResponseWriter, r *http.Request) {
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		return // the client has gone
+	}
+	w.Header().Set("Content-Type", "application/grpc")
+	w.Header().Set("Trailer", "Grpc-Status")
+	if _, err := w.Write(backendAnswer[len(backendAnswer)-1024:]); err != nil {
+		return
+	}
+	w.Header().Set("Grpc-Status", "0")
+}
+
+func (b *backends) http2Port() int { return b.listener2.Addr().(*net.TCPAddr).Port }
+
+// Close ends all of them.
+func (b *backends) Close() {
+	b.http.Close()
+	b.tcp.Close()
+	b.http2.Close()
+	<-b.done2
+}
+
 // backend answers every request with 1 KiB, with as little work as can be.
 type backend struct {
 	listener net.Listener
+	serving  func(*backend, net.Conn)
 	wg       sync.WaitGroup
 
 	mu    sync.Mutex // guards conns
@@ -23,12 +74,12 @@ type backend struct {
 var backendAnswer = []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1024\r\n" +
 	"Date: Mon, 23 Nov 2026 00:00:00 GMT\r\n\r\n" + strings.Repeat("x", 1024))
 
-func startBackend() (*backend, error) {
+func startBackend(serving func(*backend, net.Conn)) (*backend, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("backend: %w", err)
 	}
-	b := &backend{listener: l, conns: map[net.Conn]bool{}}
+	b := &backend{listener: l, serving: serving, conns: map[net.Conn]bool{}}
 	b.wg.Go(b.accept)
 	return b, nil
 }
@@ -57,11 +108,20 @@ func (b *backend) accept() {
 		b.conns[c] = true
 		b.mu.Unlock()
 		b.wg.Go(func() {
-			b.serve(c)
+			b.serving(b, c)
 			b.mu.Lock()
 			delete(b.conns, c)
 			b.mu.Unlock()
 		})
+	}
+}
+
+// swallow takes bytes and says at the end how many there were.
+func (*backend) swallow(c net.Conn) {
+	defer c.Close()
+	n, err := io.Copy(io.Discard, c)
+	if err == nil {
+		fmt.Fprintln(c, n)
 	}
 }
 

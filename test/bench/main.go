@@ -62,12 +62,12 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	backend, err := startBackend()
+	servers, err := startBackends()
 	if err != nil {
 		return err
 	}
-	defer backend.Close()
-	peers, err := startPeers(ctx, o, work, backend.Port())
+	defer servers.Close()
+	peers, err := startPeers(ctx, o, work, servers)
 	defer stopPeers(peers)
 	if err != nil {
 		return err

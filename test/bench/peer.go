@@ -23,7 +23,8 @@ var peerFiles embed.FS
 // peer is one proxy under test: a process, perhaps with children.
 type peer struct {
 	name        string
-	plain, mtls string // addresses
+	plain, mtls string // addresses, by what is spoken there
+	h2, tcp     string
 	cmd         *exec.Cmd
 	log         string
 	exited      chan error
@@ -34,6 +35,9 @@ type peerConfig struct {
 	Dir        string
 	Admin      int
 	Backend    int
+	Backend2   int // HTTP/2
+	BackendTCP int
+	H2, TCP    int
 	Listeners  []peerListener
 	Hosts      []string
 	IstioStats bool
@@ -47,10 +51,10 @@ type peerListener struct {
 
 // startPeers starts the chosen proxies, each limited to one thread. On an
 // error it returns those that run, for the caller to stop.
-func startPeers(ctx context.Context, o options, dir string, backendPort int) ([]*peer, error) {
+func startPeers(ctx context.Context, o options, dir string, b *backends) ([]*peer, error) {
 	var peers []*peer
 	for _, name := range strings.Split(o.peers, ",") {
-		p, err := startPeer(ctx, name, o, dir, backendPort)
+		p, err := startPeer(ctx, name, o, dir, b)
 		if p != nil {
 			peers = append(peers, p)
 		}
@@ -61,14 +65,15 @@ func startPeers(ctx context.Context, o options, dir string, backendPort int) ([]
 	return peers, nil
 }
 
-func startPeer(ctx context.Context, name string, o options, dir string, backendPort int) (*peer, error) {
-	ports, err := freePorts(3)
+func startPeer(ctx context.Context, name string, o options, dir string, b *backends) (*peer, error) {
+	ports, err := freePorts(5)
 	if err != nil {
 		return nil, err
 	}
-	config := peerConfig{Dir: dir, Admin: ports[2], Backend: backendPort, IstioStats: name == "lateen",
-		Hosts:     []string{"svc-a.default.svc.cluster.local", "svc-b.default.svc.cluster.local", "svc-c.default.svc.cluster.local"},
-		Listeners: []peerListener{{Name: "plain", Port: ports[0]}, {Name: "mtls", Port: ports[1], TLS: true}}}
+	config := peerConfig{Dir: dir, Admin: ports[2], Backend: b.http.Port(), Backend2: b.http2Port(), BackendTCP: b.tcp.Port(), H2: ports[3], TCP: ports[4],
+		IstioStats: name == "lateen",
+		Hosts:      []string{"svc-a.default.svc.cluster.local", "svc-b.default.svc.cluster.local", "svc-c.default.svc.cluster.local"},
+		Listeners:  []peerListener{{Name: "plain", Port: ports[0]}, {Name: "mtls", Port: ports[1], TLS: true}}}
 	template, args, env := peerCommand(name, o)
 	if template == "" {
 		return nil, fmt.Errorf("there is no such peer; there are lateen, envoy, nginx and haproxy")
@@ -85,7 +90,8 @@ func startPeer(ctx context.Context, name string, o options, dir string, backendP
 		return nil, err
 	}
 	p := &peer{name: name, log: filepath.Join(dir, name+".log"), exited: make(chan error, 1),
-		plain: fmt.Sprintf("127.0.0.1:%d", ports[0]), mtls: fmt.Sprintf("127.0.0.1:%d", ports[1])}
+		plain: fmt.Sprintf("127.0.0.1:%d", ports[0]), mtls: fmt.Sprintf("127.0.0.1:%d", ports[1]),
+		h2: fmt.Sprintf("127.0.0.1:%d", ports[3]), tcp: fmt.Sprintf("127.0.0.1:%d", ports[4])}
 	if err := p.start(binary, args[1:], env); err != nil {
 		return nil, err
 	}

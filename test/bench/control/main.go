@@ -46,7 +46,7 @@ func main() {
 	flag.IntVar(&o.changes, "changes", 7, "how often each kind of change is made")
 	flag.StringVar(&o.jsonFile, "json", "", "also write the figures to this file")
 	flag.DurationVar(&o.timeout, "timeout", 3*time.Minute, "limit for each step of a scenario")
-	flag.StringVar(&o.profile, "pause", "", "wait for a key before each of these steps: connect, change, churn (comma-separated), to attach a profiler")
+	flag.StringVar(&o.profile, "pause", "", "wait for a key before each of these steps: connect, endpoint, route, churn (comma-separated), to attach a profiler")
 	flag.BoolVar(&o.goals, "strict", false, "fail when a goal is missed")
 	flag.IntVar(&o.custom.services, "services", 0, "run one scenario of so many services instead of the list")
 	flag.IntVar(&o.custom.clients, "clients", 1, "clients of that scenario")

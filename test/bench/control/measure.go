@@ -119,8 +119,8 @@ func (b *bench) steps(ctx context.Context, follow func(*client)) error {
 	if err := b.connect(ctx, follow); err != nil {
 		return err
 	}
-	b.pause("change")
 	for _, kind := range []string{"endpoint", "route"} {
+		b.pause(kind)
 		for _, way := range []string{"files", "api"} {
 			r, err := b.change(ctx, kind, way)
 			if err != nil {
