@@ -61,9 +61,6 @@ func (c *Compiler) addHeader(o *corev3.HeaderValueOption) (plan.HeaderMutation, 
 	case o.GetAppendAction() == corev3.HeaderValueOption_OVERWRITE_IF_EXISTS:
 		out.Action = plan.OverwriteIfExists
 	}
-	if out.Name.IsAuthority() && out.Action == plan.AppendIfExistsOrAdd {
-		return out, fmt.Errorf("header %q can be overwritten, not appended to", key)
-	}
 	var err error
 	out.Value, err = c.format(value)
 	return out, at(err, "header %q", key)
@@ -73,9 +70,9 @@ func headerKey(key string, n *plan.HeaderName) error {
 	switch {
 	case key == "":
 		return errors.New("header without a name")
-	case n.IsPseudo() && !n.IsAuthority():
-		return fmt.Errorf("header %q can't be changed", key)
-	case !n.IsPseudo() && !header.ValidName([]byte(key)):
+	case n.IsPseudo():
+		return fmt.Errorf("header %q can't be changed; host_rewrite_literal and prefix_rewrite do that", key)
+	case !header.ValidName([]byte(key)):
 		return fmt.Errorf("%q is not a header name", key)
 	}
 	return nil
@@ -86,7 +83,7 @@ func (c *Compiler) mutations(add []*corev3.HeaderValueOption, remove []string) (
 	var out []plan.HeaderMutation
 	for _, name := range remove {
 		n := plan.NewHeaderName(name)
-		if err := headerKey(name, &n); err != nil || n.IsPseudo() {
+		if err := headerKey(name, &n); err != nil {
 			return nil, fmt.Errorf("header %q can't be removed", name)
 		}
 		out = append(out, plan.HeaderMutation{Name: n, Remove: true})

@@ -98,6 +98,8 @@ func (b *routeBuilder) action(out *plan.Route, r *routev3.Route, own plan.Header
 		out.Direct, err = b.direct(a.DirectResponse)
 		return at(err, "direct_response")
 	case *routev3.Route_NonForwardingAction:
+		// Meant for gRPC without proxies. Envoy answers as if the cluster didn't exist.
+		out.Forward = &plan.RouteAction{NotFoundCode: 503}
 		return nil
 	}
 	return errors.New("none of route, redirect and direct_response is given")

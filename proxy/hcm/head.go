@@ -17,6 +17,7 @@ type head struct {
 
 var (
 	_ plan.Head         = (*head)(nil)
+	_ plan.Values       = (*head)(nil)
 	_ telemetry.Headers = (*head)(nil)
 	_ telemetry.Headers = (*fields)(nil)
 )
@@ -50,6 +51,20 @@ func (h *head) Header(name header.Name) ([]byte, bool) {
 		return nil, false
 	}
 	return v, true
+}
+
+// NextValue implements plan.Values.
+func (h *head) NextValue(name header.Name, after int) ([]byte, int) {
+	i := -1
+	if after < 0 {
+		i = h.h.First(name)
+	} else {
+		i = h.h.Next(after, name)
+	}
+	if i < 0 {
+		return nil, -1
+	}
+	return h.h.Fields[i].Value, i
 }
 
 // Get implements telemetry.Headers.

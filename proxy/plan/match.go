@@ -20,6 +20,13 @@ type Head interface {
 	Header(name header.Name) (value []byte, ok bool)
 }
 
+// Values is implemented by a Head that can tell the values of a header given several times apart.
+type Values interface {
+	// NextValue returns the value of the header that comes after the one with the given index (-1 for the first), and
+	// its own index; -1 when there is none.
+	NextValue(name header.Name, after int) (value []byte, index int)
+}
+
 // HeaderName is the name of a header or pseudo header, prepared for lookups. It is immutable.
 type HeaderName struct {
 	header.Name
@@ -197,7 +204,7 @@ type HeaderMatch struct {
 	// Low and High are for HeaderRange: Low ≤ value < High.
 	Low, High int64
 	// Invert turns the result round. A missing header matches nothing, inverted or not, unless TreatMissingAsEmpty;
-	// only HeaderPresent inverted matches its absence.
+	// only HeaderPresent inverted matches its absence. With TreatMissingAsEmpty every header is present.
 	Invert              bool
 	TreatMissingAsEmpty bool
 }
@@ -212,23 +219,42 @@ const (
 	HeaderRange
 )
 
-// Match reports whether h's head matches.
+// Match reports whether h's head matches. Of a header given several times each value counts for itself, so that a
+// second value can't hide a first.
 func (m *HeaderMatch) Match(h Head) bool {
 	v, ok := m.Name.Of(h)
-	if !ok {
-		if !m.TreatMissingAsEmpty || m.Kind == HeaderPresent {
-			return m.Invert && m.Kind == HeaderPresent
-		}
+	switch {
+	case m.Kind == HeaderPresent:
+		return (ok || m.TreatMissingAsEmpty) != m.Invert
+	case !ok && !m.TreatMissingAsEmpty:
+		return false
+	case !ok:
 		v = nil
 	}
-	switch m.Kind {
-	case HeaderString:
-		ok = m.Value.Match(v)
-	case HeaderRange:
-		n, isNumber := parseInt(v)
-		ok = isNumber && n >= m.Low && n < m.High
+	if bytes.IndexByte(v, ',') >= 0 && m.Name.pseudo == notPseudo {
+		if each, ok := h.(Values); ok {
+			return m.matchAny(each) != m.Invert
+		}
 	}
-	return ok != m.Invert
+	return m.matchValue(v) != m.Invert
+}
+
+func (m *HeaderMatch) matchAny(h Values) bool {
+	v, i := h.NextValue(m.Name.Name, -1)
+	for ; i >= 0; v, i = h.NextValue(m.Name.Name, i) {
+		if m.matchValue(v) {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *HeaderMatch) matchValue(v []byte) bool {
+	if m.Kind == HeaderRange {
+		n, ok := parseInt(v)
+		return ok && n >= m.Low && n < m.High
+	}
+	return m.Value.Match(v)
 }
 
 // parseInt reads a decimal integer without allocating.

@@ -68,6 +68,7 @@ func TestHeaderMatch(t *testing.T) {
 		{"not there", present, "-", false},
 		{"absent", invert(present), "-", true},
 		{"absent, but there", invert(present), "x", false},
+		{"missing counts as empty, so it is there", asEmpty(present), "-", true},
 		{"exact", exact, "x", true},
 		{"exact, other", exact, "y", false},
 		{"exact, missing", exact, "-", false},
@@ -91,6 +92,40 @@ func TestHeaderMatch(t *testing.T) {
 				t.Errorf("got %v", got)
 			}
 		})
+	}
+}
+
+// several is a Head with a header given several times.
+type several struct {
+	request
+	values []string
+}
+
+func (s several) NextValue(_ header.Name, after int) ([]byte, int) {
+	if after+1 >= len(s.values) {
+		return nil, -1
+	}
+	return []byte(s.values[after+1]), after + 1
+}
+
+// As in Envoy each of several values is matched for itself: a policy that denies "evil" is not fooled by "good, evil".
+func TestSeveralValues(t *testing.T) {
+	h := several{request{"x-test": "good,evil,7"}, []string{"good", "evil", "7"}}
+	m := HeaderMatch{Name: NewHeaderName("x-test"), Kind: HeaderString, Value: StringMatch{Value: "evil"}}
+	if !m.Match(h) {
+		t.Error("the second value was not seen")
+	}
+	m.Invert = true
+	if m.Match(h) {
+		t.Error("inverted, the second value was not seen")
+	}
+	m = HeaderMatch{Name: NewHeaderName("x-test"), Kind: HeaderString, Value: StringMatch{Value: "good,evil,7"}}
+	if m.Match(h) {
+		t.Error("the joined value matches")
+	}
+	m = HeaderMatch{Name: NewHeaderName("x-test"), Kind: HeaderRange, Low: 7, High: 8}
+	if !m.Match(h) {
+		t.Error("the number was not seen")
 	}
 }
 

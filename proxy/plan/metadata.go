@@ -51,7 +51,7 @@ const (
 
 // HeaderMutation adds a header to a head, or removes one from it.
 type HeaderMutation struct {
-	// Name may be the authority's (IsAuthority); other pseudo headers don't occur.
+	// Name is never a pseudo header's, nor host.
 	Name   HeaderName
 	Remove bool
 	Action AppendAction

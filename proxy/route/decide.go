@@ -40,7 +40,7 @@ const (
 	Redirect                   // Route.Redirect
 	Direct                     // Route.Direct
 	RequireTLS                 // 301 to https, on behalf of the virtual host
-	Unsupported                // a route without action: 500
+	Unsupported                // a route without action, which proxy/compile doesn't make: 500
 )
 
 // Decision is what is to be done with a request.
@@ -51,8 +51,9 @@ type Decision struct {
 	Route       *plan.Route
 	// Action is Route.Forward, for Forward.
 	Action *plan.RouteAction
-	// Target is the chosen entry of Action.Clusters, for Forward. ClusterName is what a cluster header named, a view of
-	// the head; when it is empty, Target.Cluster counts.
+	// Target is the chosen entry of Action.Clusters, for Forward; nil when a header names the cluster. ClusterName is what
+	// it named, a view of the head; when it is empty, Target.Cluster counts. A request without the header goes to a
+	// cluster that doesn't exist, as in Envoy.
 	Target      *plan.WeightedCluster
 	ClusterName []byte
 	// Headers and Overrides are those that apply; never nil and possibly empty, respectively.
@@ -131,21 +132,12 @@ func (d *Decision) forward(a *plan.RouteAction, in *Input) {
 	d.Action = a
 	if a.ClusterHeader != nil {
 		d.ClusterName, _ = a.ClusterHeader.Of(in.Head)
-		if len(d.ClusterName) == 0 {
-			// Without the header there is no cluster to go to; Envoy reports no route.
-			d.Outcome = NoRoute
-			return
-		}
 	}
 	if len(a.Clusters) > 0 {
 		d.Target = weighted(a, in)
 		d.Headers, d.Overrides = &d.Target.Headers, d.Target.FilterOverrides
 		if h := d.Target.ClusterHeader; h != nil {
 			d.ClusterName, _ = h.Of(in.Head)
-			if len(d.ClusterName) == 0 {
-				d.Outcome = NoRoute
-				return
-			}
 		}
 	}
 	r := in.Random

@@ -184,8 +184,8 @@ func TestClusterHeader(t *testing.T) {
 	if d := decide(c, get("GET http://a/", "x-cluster: gone"), nil); d.Outcome != Forward || d.Cluster(p) != nil {
 		t.Error("a cluster that doesn't exist was found")
 	}
-	if d := decide(c, get("GET http://a/"), nil); d.Outcome != NoRoute {
-		t.Error("without the header there is no route")
+	if d := decide(c, get("GET http://a/"), nil); d.Outcome != Forward || d.Cluster(p) != nil {
+		t.Error("without the header there is no cluster")
 	}
 }
 
