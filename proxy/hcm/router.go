@@ -119,7 +119,8 @@ func (s *stream) connectOptions() {
 		ConnectOptions: upstream.ConnectOptions{Shard: s.c.acc.Shard, Source: s.c.remote, Destination: s.c.acc.Destination},
 		HTTP2:          s.rec.Protocol == telemetry.ProtocolHTTP2, Priority: s.decision.Action.Priority, Client: s.client,
 	}
-	if f := s.m.filter.alpn; f != nil && r.config.TLS != nil {
+	// Endpoints that are in plain text take no notice of it.
+	if f := s.m.filter.alpn; f != nil && (r.config.TLS != nil || len(r.config.TransportSocketMatches) > 0) {
 		switch s.rec.Protocol {
 		case telemetry.ProtocolHTTP10:
 			r.ask.ALPN = f.HTTP10

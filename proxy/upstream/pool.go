@@ -96,6 +96,31 @@ func (p *pool) takeIdle() *h1.Upstream {
 	return u
 }
 
+// spare takes an idle connection that will do from any shard. Where there is none it closes one of the cluster's that
+// idles towards another host, or with other TLS, so that one can be opened in its place.
+func (p *pool) spare() (u *h1.Upstream) {
+	p.host.eachPool(func(o *pool) {
+		if u == nil && o.variant == p.variant {
+			u = o.takeIdle()
+		}
+	})
+	if u != nil {
+		return u
+	}
+	var other *h1.Upstream
+	for _, h := range p.host.cluster.Hosts() {
+		h.eachPool(func(o *pool) {
+			if other == nil {
+				other = o.takeIdle()
+			}
+		})
+	}
+	if other != nil {
+		other.Discard() // which lets the first who waits retry
+	}
+	return nil
+}
+
 // open1 opens a connection if the circuit breaker allows, or waits until one comes back.
 func (p *pool) open1(ctx context.Context, a *Ask) (*h1.Upstream, error) {
 	c := p.host.cluster

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"lateen.dev/lateen/proxy/h1"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/transport"
 )
@@ -51,7 +52,7 @@ type rig struct {
 }
 
 func newRig(t *testing.T, o Options) (*rig, func()) {
-	o.Shards, o.Transport = 1, transport.NewSource(&plan.Current{}, nil)
+	o.Shards, o.Transport = max(1, o.Shards), transport.NewSource(&plan.Current{}, nil)
 	r := &rig{t: t, set: NewSet(o), names: plan.NewNames(), prev: &plan.Plan{}}
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
@@ -208,5 +209,47 @@ func TestConnectFailures(t *testing.T) {
 			t.Errorf("beyond max_connections: %v", err)
 		}
 		time.Sleep(3 * time.Second)
+	})
+}
+
+// TestIdleConnectionsElsewhere: at the limit of connections, one that idles on another shard is used, and one that idles
+// towards another host makes room.
+func TestIdleConnectionsElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dials := 0
+		r, stop := newRig(t, Options{Shards: 2, Dial: func(string) Dialer {
+			return func(context.Context, string, string) (net.Conn, error) {
+				dials++
+				near, far := net.Pipe()
+				t.Cleanup(func() { far.Close() })
+				return near, nil
+			}
+		}})
+		defer stop()
+		cfg := &plan.Cluster{Name: "a", ConnectTimeout: 2 * time.Second, Limits: [2]plan.CircuitBreaker{{MaxConnections: 1, MaxPendingRequests: 9}},
+			Endpoints: endpoints(plan.Endpoint{Address: plan.Address{IP: netip.MustParseAddrPort("10.0.0.1:80")}},
+				plan.Endpoint{Address: plan.Address{IP: netip.MustParseAddrPort("10.0.0.2:80")}})}
+		r.apply(cfg)
+		hosts := Of(cfg).Hosts()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		take := func(h *Host, shard uint32) *h1.Upstream {
+			u, err := h.Exchange(ctx, &Ask{ConnectOptions: ConnectOptions{Shard: shard}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return u.(*h1.Upstream)
+		}
+		first := take(hosts[0], 0)
+		hosts[0].pool(0, variant{}).Idle(first)
+		if again := take(hosts[0], 1); again != first || dials != 1 {
+			t.Errorf("another shard opened a connection: %d dials", dials)
+		}
+		hosts[0].pool(0, variant{}).Idle(first)
+		if other := take(hosts[1], 1); other == first || dials != 2 {
+			t.Errorf("another host's connection was not made room for: %d dials", dials)
+		} else {
+			other.Discard()
+		}
 	})
 }

@@ -30,8 +30,8 @@ func (w *waiters) wait(ctx context.Context, p *pool, deadline sock.Instant) (*h1
 	w.list = append(w.list, me)
 	w.n.Add(1)
 	w.mu.Unlock()
-	// A connection that came back before this request was on the list hasn't seen it.
-	if u := p.takeIdle(); u != nil && w.leave(me) {
+	// A connection that came back before this request was on the list hasn't seen it, or idles on another shard.
+	if u := p.spare(); u != nil && w.leave(me) {
 		return u, nil
 	} else if u != nil {
 		p.Idle(u)

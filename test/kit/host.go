@@ -161,8 +161,11 @@ func (h *Host) serve() error {
 // Entry is the host's WorkloadEntry.
 func (h *Host) Entry() File {
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: %s, namespace: %s}\nspec:\n  address: %s\n  serviceAccount: %s\n",
-		h.Name, h.Namespace, h.Addr, h.ServiceAccount)
+	fmt.Fprintf(&b, "apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: %s, namespace: %s}\nspec:\n  address: %s\n",
+		h.Name, h.Namespace, h.Addr)
+	if h.Engine != None { // an identity is what tells clients to use mutual TLS
+		fmt.Fprintf(&b, "  serviceAccount: %s\n", h.ServiceAccount)
+	}
 	if h.Locality != "" {
 		fmt.Fprintf(&b, "  locality: %s\n", h.Locality)
 	}

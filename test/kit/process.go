@@ -28,13 +28,27 @@ type process struct {
 }
 
 func (p *process) start() error {
-	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	// A pipe of our own, because the proxy opens /dev/stdout by its name, as its own user.
+	r, w, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("pipe: %w", err)
+	}
+	defer w.Close()
+	if hasUser() {
+		if err := w.Chown(proxyUser, proxyUser); err != nil {
+			return errors.Join(fmt.Errorf("pipe: %w", err), r.Close())
+		}
+	}
+	p.cmd.Stdout, p.cmd.Stderr = w, w
 	if err := p.host.place.Start(p.cmd); err != nil {
-		return fmt.Errorf("starting the proxy: %w", err)
+		return errors.Join(fmt.Errorf("starting the proxy: %w", err), r.Close())
 	}
 	go func() {
+		defer close(p.ended)
+		// The pipe ends with the process.
+		_, _ = io.Copy(p.out, r)
+		_ = r.Close()
 		p.err = p.cmd.Wait()
-		close(p.ended)
 	}()
 	return nil
 }

@@ -42,7 +42,9 @@
 //	expect WORD…
 //
 // What must be true of every response to the last send: status=200 version=v2 name=reviews-v2 method= path= authority= proto=
-// body= (as the server saw the request), answer=TEXT (the response's body contains it), failed, chunked, continued,
+// body= (as the server saw the request), answer=TEXT (the response's body contains it), failed, chunked (the answer), request-chunked (the
+// request, as the server saw it), continued, answer-bytes=N, some-status= (at least one response), same-name (one server
+// answered all),
 // took>=1s took<2s, request-header=NAME:VALUE (as the server saw it; * is any value), no-request-header=NAME,
 // response-header=NAME:VALUE no-response-header=NAME, location= (of a redirect), tls=mutual|none, principal=spiffe://…, and, of decisions alone,
 // cluster= route=FILE:LINE retries= timeout= mirror=.

@@ -60,7 +60,28 @@ func (r *run) expectWord(word string) (reason string, err error) {
 	if !ok {
 		return "", fmt.Errorf("no check %q", word)
 	}
+	if err := r.together(key, want); err != nil {
+		return "", fmt.Errorf("%s: %w", word, err)
+	}
 	return "", r.every(func(p *kit.Response) error { return check(p, want) }, word)
+}
+
+// together checks what is about all responses at once.
+func (r *run) together(key, want string) error {
+	names, statuses := map[string]int{}, map[string]int{}
+	for i := range r.got {
+		statuses[strconv.Itoa(r.got[i].Status)]++
+		if p := r.got[i].Report; p != nil {
+			names[p.Name]++
+		}
+	}
+	switch {
+	case key == "some-status" && statuses[want] == 0:
+		return fmt.Errorf("the statuses are %s", sorted(statuses))
+	case key == "same-name" && len(names) != 1:
+		return fmt.Errorf("the servers are %s", sorted(names))
+	}
+	return nil
 }
 
 // every applies a check to every response.
@@ -90,7 +111,7 @@ func onlyDecided(key string) bool {
 
 func onlyBytes(key string) bool {
 	return slices.Contains([]string{"principal", "proto", "chunked", "continued", "body", "answer", "request-header", "no-request-header",
-		"response-header", "no-response-header"}, key)
+		"response-header", "no-response-header", "request-chunked", "answer-bytes"}, key)
 }
 
 // check is about one response.
@@ -102,6 +123,10 @@ func checks() map[string]check {
 		"request-header": checkRequestHeader, "no-request-header": checkNoRequestHeader, "response-header": checkResponseHeader,
 		"no-response-header": checkNoResponseHeader,
 		"location":           func(p *kit.Response, want string) error { return differ(p.Header.Get("Location"), want) },
+		"some-status":        func(*kit.Response, string) error { return nil }, // of all responses together: see expectWord
+		"same-name":          func(*kit.Response, string) error { return nil },
+		"request-chunked":    func(p *kit.Response, _ string) error { return differ(p.Report != nil && p.Report.Chunked, true) },
+		"answer-bytes":       func(p *kit.Response, want string) error { return differ(strconv.Itoa(len(p.Body)), want) },
 		"chunked":            func(p *kit.Response, _ string) error { return differ(p.Chunked, true) },
 		"continued":          func(p *kit.Response, _ string) error { return differ(p.Continued, true) },
 	}
