@@ -17,5 +17,5 @@
 // Stream.Release. Fields given for sending are copied or encoded before the
 // call returns.
 //
-// May import: nothing of ours besides wire/header and lib.
+// May import: nothing of ours besides wire/header, wire/http1 (the grammar that both share) and lib.
 package http2

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"lateen.dev/lateen/wire/header"
+	"lateen.dev/lateen/wire/http1"
 )
 
 // Head is the header section of a request or a response.
@@ -92,11 +93,8 @@ func (h *Head) addField(name, value []byte) error {
 		}
 	case header.ContentLength:
 		n, err := strconv.ParseUint(string(value), 10, 63)
-		if err != nil || value[0] == '+' || (h.ContentLength >= 0 && h.ContentLength != int64(n)) {
-			return malformed("content-length")
-		}
-		if h.ContentLength >= 0 {
-			return nil // the same once more
+		if err != nil || value[0] == '+' || h.ContentLength >= 0 {
+			return malformed("content-length") // twice is once too often, even if it is the same
 		}
 		h.ContentLength = int64(n)
 	}
@@ -144,7 +142,17 @@ func (h *Head) checkRequest(extendedConnect bool) error {
 // checkAuthority makes :authority and host agree, so that nobody behind us can
 // read the target differently.
 func (h *Head) checkAuthority() error {
-	if host := h.Get(header.Host); host != nil {
+	hosts := 0
+	for i := range h.Fields {
+		if f := &h.Fields[i]; f.ID == header.Host && !f.Removed {
+			hosts++
+		}
+	}
+	if hosts > 1 {
+		return malformed("%d hosts", hosts)
+	}
+	if hosts == 1 {
+		host := h.Get(header.Host)
 		if h.Authority == nil {
 			h.Authority = host
 		} else if !bytes.EqualFold(host, h.Authority) {
@@ -152,10 +160,8 @@ func (h *Head) checkAuthority() error {
 		}
 		h.Remove(header.Host)
 	}
-	for _, c := range h.Authority {
-		if c <= ' ' || c >= 0x7f || c == '/' || c == '?' || c == '#' || c == '@' || c == '\\' || c == ',' {
-			return malformed("the authority")
-		}
+	if !http1.ValidAuthority(h.Authority) {
+		return malformed("the authority")
 	}
 	return nil
 }

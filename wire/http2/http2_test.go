@@ -419,6 +419,8 @@ func TestMalformedRequestsAreReset(t *testing.T) {
 		"content-length without a body": with("content-length", "5"),
 		"content-length that is none":   with("content-length", "+5"),
 		"two content-lengths":           with("content-length", "0", "content-length", "1"),
+		"two equal content-lengths":     with("content-length", "0", "content-length", "0"),
+		"two hosts":                     with("host", "a", "host", "b"),
 		"CONNECT with a path":           {":method", "CONNECT", ":path", "/", ":authority", "a:1"},
 		"protocol without being asked":  {":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":path", "/", ":authority", "a"},
 	} {
