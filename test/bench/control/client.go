@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -211,9 +213,7 @@ func (c *client) request(kind int, nonce string, names []string) error {
 		if first {
 			r.Node = c.node
 		}
-		for name := range c.asked[kind] {
-			r.ResourceNames = append(r.ResourceNames, name)
-		}
+		r.ResourceNames = slices.Sorted(maps.Keys(c.asked[kind]))
 		m = r
 	} else {
 		r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: kinds[kind], ResponseNonce: nonce, ResourceNamesSubscribe: names}

@@ -17,6 +17,7 @@ package machine
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strconv"
 
@@ -213,6 +214,11 @@ func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing [
 	if !fresh && r.Nonce == "" {
 		s.restart()
 	}
+	digest := digestOf(r.Names)
+	if !fresh && r.Nonce != "" && len(r.Names) > 0 && digest == s.told {
+		return nil // the client repeats all its names with each answer
+	}
+	s.told = digest
 	switch {
 	case all && !s.wildcard:
 		s.subscribeAll()
@@ -246,6 +252,19 @@ func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing [
 		}
 	}
 	return missing
+}
+
+// namesSeed makes digests of this process.
+var namesSeed = maphash.MakeSeed()
+
+func digestOf(names []string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(namesSeed)
+	for _, name := range names {
+		maphash.WriteComparable(&h, len(name))
+		h.WriteString(name)
+	}
+	return h.Sum64()
 }
 
 func (m *Machine) newNonce() string {

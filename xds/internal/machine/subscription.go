@@ -11,6 +11,8 @@ type subscription struct {
 
 	wildcard bool
 	names    map[string]struct{}
+	// told is a digest of the names in the last request, state-of-the-world only.
+	told uint64
 
 	// What the client has is base, corrected by over (nil: it does not have
 	// it), restricted to what it subscribed to. A client that is up to date has
