@@ -121,14 +121,7 @@ func (s *stream) connectOptions() {
 	}
 	// Endpoints that are in plain text take no notice of it.
 	if f := s.m.filter.alpn; f != nil && (r.config.TLS != nil || len(r.config.TransportSocketMatches) > 0) {
-		switch s.rec.Protocol {
-		case telemetry.ProtocolHTTP10:
-			r.ask.ALPN = f.HTTP10
-		case telemetry.ProtocolHTTP2:
-			r.ask.ALPN = f.HTTP2
-		default:
-			r.ask.ALPN = f.HTTP11
-		}
+		r.ask.ALPN = s.alpn(f)
 	}
 	if r.config.Protocol.AutoSNI {
 		name := s.req.Authority
@@ -139,6 +132,18 @@ func (s *stream) connectOptions() {
 		}
 		r.ask.SNI = string(plan.WithoutPort(name))
 	}
+}
+
+// alpn announces the protocol that the cluster is spoken to in.
+func (s *stream) alpn(f *plan.ALPN) []string {
+	same := s.router.config.Protocol.Version == plan.SameDownstream
+	switch {
+	case s.router.config.Protocol.Version == plan.HTTP2, same && s.rec.Protocol == telemetry.ProtocolHTTP2:
+		return f.HTTP2
+	case same && s.rec.Protocol == telemetry.ProtocolHTTP10:
+		return f.HTTP10
+	}
+	return f.HTTP11
 }
 
 // attempt tries until there is an answer.
