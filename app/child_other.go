@@ -5,3 +5,5 @@ package app
 import "syscall"
 
 func childAttributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+func programAttributes() *syscall.SysProcAttr { return nil }

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -94,6 +95,7 @@ type explicitProgram struct {
 func newExplicitProgram(w *workloadRun) *explicitProgram {
 	p := &explicitProgram{cmd: exec.Command(w.Command[0], w.Command[1:]...), ended: make(chan struct{})}
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	p.cmd.SysProcAttr = programAttributes()
 	proxy := "http://" + netip.AddrPortFrom(w.joined.Workload.Address, httpProxyPort).String()
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
@@ -114,20 +116,28 @@ func (p *explicitProgram) fill(c *dataplane.Config, _ *workloadRun) {
 }
 
 func (p *explicitProgram) release(context.Context) error {
-	if err := p.cmd.Start(); err != nil {
-		code := 126
-		if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
-			code = 127
-		}
-		fmt.Fprintln(os.Stderr, "lateen:", err)
-		close(p.ended)
-		return &ExitError{Code: code}
-	}
+	started := make(chan error)
 	go func() {
 		defer close(p.ended)
-		p.exit = exitStatus(p.cmd.Wait(), p.cmd.ProcessState)
+		// The program's death signal hangs on the thread that starts it.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.cmd.Start()
+		started <- err
+		if err == nil {
+			p.exit = exitStatus(p.cmd.Wait(), p.cmd.ProcessState)
+		}
 	}()
-	return nil
+	err := <-started
+	if err == nil {
+		return nil
+	}
+	code := 126
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		code = 127
+	}
+	fmt.Fprintln(os.Stderr, "lateen:", err)
+	return &ExitError{Code: code}
 }
 
 func exitStatus(err error, state *os.ProcessState) capture.ExitStatus {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -133,6 +134,29 @@ func TestDeadProcessGoesAtOnce(t *testing.T) {
 		if err := r.Disconnect(reg.ID); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait()
+		if w.get(config.WorkloadEntry, "reviews-v1") != nil {
+			t.Error("its endpoint is still there")
+		}
+	})
+}
+
+func TestDyingProcessGoesWhenItHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var alive atomic.Bool
+		alive.Store(true)
+		r, w := begin(t, Options{Alive: func(int) bool { return alive.Load() }})
+		reg := must[Registration](t)(r.Register(reviews("v1")))
+		if err := errors.Join(r.Connect(reg.ID), r.SetReady(reg.ID, true), r.Disconnect(reg.ID)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if w.get(config.WorkloadEntry, "reviews-v1") == nil {
+			t.Error("it left while its process was there, before the grace was over")
+		}
+		alive.Store(false)
+		time.Sleep(aliveInterval)
 		synctest.Wait()
 		if w.get(config.WorkloadEntry, "reviews-v1") != nil {
 			t.Error("its endpoint is still there")

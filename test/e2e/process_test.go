@@ -95,6 +95,7 @@ func (u user) startWith(t *testing.T, home string, out *os.File, argv ...string)
 	p := &process{t: t, cmd: u.command(home, argv...), name: strings.Join(argv, " "), ended: make(chan struct{})}
 	p.name = strings.TrimPrefix(p.name, bin+"/")
 	p.cmd.Stdout, p.cmd.Stderr = &p.out, &p.errs
+	p.cmd.WaitDelay = 3 * time.Second // of those that hold its output, if it leaves some
 	if out != nil {
 		p.cmd.Stdout = out
 	}
