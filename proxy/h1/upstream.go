@@ -33,6 +33,7 @@ type Upstream struct {
 
 	method   http1.Method
 	framing  http1.Framing // of the request
+	upgrade  bool          // the request asks for one
 	sent     bool          // the request is complete
 	received bool          // the response is complete
 	pending  bool          // Send has left its bytes in buf.out
@@ -78,7 +79,7 @@ func (u *Upstream) Begin(client *sock.Conn) {
 // Send implements exchange.Upstream. A complete request waits in the buffer for Response, which writes it and reads
 // the answer in one go.
 func (u *Upstream) Send(h *http1.Head, first exchange.Piece) error {
-	u.method, u.framing = h.Method, h.Framing
+	u.method, u.framing, u.upgrade = h.Method, h.Framing, h.Upgrade
 	out := http1.AppendEnd(http1.AppendRequest(u.buf.out[:0], h))
 	u.buf.out = appendPiece(out, u.framing, first, nil)
 	u.sent = first.End
@@ -181,6 +182,10 @@ func (u *Upstream) fill() error {
 // headRead goes on after a head of n bytes.
 func (u *Upstream) headRead(h *http1.Head, n int, framed bool) (exchange.Piece, error) {
 	u.at += n
+	if h.Status == 101 && !u.upgrade {
+		u.broken.Store(true)
+		return exchange.Piece{}, fmt.Errorf("%w: 101 without having been asked to upgrade", exchange.ErrProtocol)
+	}
 	if h.Status < 200 && h.Status != 101 {
 		return exchange.Piece{}, nil
 	}

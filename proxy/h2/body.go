@@ -75,6 +75,7 @@ func deadline(at sock.Instant) time.Time {
 // translate turns an error of the stream into one of the exchange.
 func translate(err error) error {
 	var fault *http2.StreamError
+	var ended *http2.ConnError
 	switch {
 	case err == nil:
 		return nil
@@ -82,7 +83,7 @@ func translate(err error) error {
 		return exchange.ErrRefused
 	case errors.As(err, &fault) && fault.Code == http2.RefusedStream:
 		return fmt.Errorf("%w: %w", exchange.ErrRefused, err)
-	case errors.As(err, &fault) && !fault.Remote:
+	case errors.As(err, &fault) && !fault.Remote, errors.As(err, &ended) && !ended.Remote:
 		return fmt.Errorf("%w: %w", exchange.ErrProtocol, err)
 	case errors.As(err, &fault):
 		return fmt.Errorf("%w: %w", exchange.ErrReset, err)

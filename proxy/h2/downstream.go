@@ -96,7 +96,7 @@ func writePiece(s *http2.Stream, scratch *http2.Head, p exchange.Piece, trailers
 }
 
 // Stop implements exchange.Downstream.
-func (d *Downstream) Stop() { d.stream.Reset(http2.NoError) }
+func (d *Downstream) Stop() { d.stream.StopRead() }
 
 // Deadline implements exchange.Downstream.
 func (d *Downstream) Deadline(at sock.Instant) { d.stream.SetReadDeadline(deadline(at)) }

@@ -84,6 +84,7 @@ func TestExchange(t *testing.T) {
 		var r http1.Head
 		r.Reset()
 		r.Status = 103
+		r.Add([]byte("link"), []byte("</a>"))
 		d.Respond(&r, exchange.Piece{})
 		r.Reset()
 		r.Status = 200
@@ -109,8 +110,8 @@ func TestExchange(t *testing.T) {
 		t.Fatal(err)
 	}
 	var h http1.Head
-	if _, err := u.Response(&h, false); err != nil || h.Status != 103 {
-		t.Fatalf("interim response %d, %v", h.Status, err)
+	if _, err := u.Response(&h, false); err != nil || h.Status != 103 || len(h.Fields) != 1 {
+		t.Fatalf("interim response %d %v, %v", h.Status, h.Fields, err)
 	}
 	p, err := u.Response(&h, false)
 	if err != nil || h.Status != 200 || h.Has(header.Connection) || string(h.Get(header.Server)) != "x" {
@@ -195,5 +196,34 @@ func TestClosedConnectionRefuses(t *testing.T) {
 	u.Close()
 	if !errors.Is(translate(io.ErrUnexpectedEOF), exchange.ErrRemoteEnd) {
 		t.Error("an unexpected end is not the peer's end")
+	}
+}
+
+func TestStopLeavesTheResponse(t *testing.T) {
+	client := connect(t, func(d *Downstream, _ *http1.Head) {
+		stopped := make(chan error, 1)
+		go func() {
+			_, err := d.Next(true, false)
+			stopped <- err
+		}()
+		d.Stop()
+		if err := <-stopped; err == nil {
+			t.Error("a stopped read gives a piece")
+		}
+		var r http1.Head
+		r.Reset()
+		r.Status = 503
+		if err := d.Respond(&r, exchange.Piece{End: true}); err != nil {
+			t.Error(err)
+		}
+	})
+	u := NewUpstream(client, Options{})
+	defer u.Close()
+	if err := u.Send(post("a"), exchange.Piece{}); err != nil {
+		t.Fatal(err)
+	}
+	var h http1.Head
+	if p, err := u.Response(&h, false); err != nil || h.Status != 503 || !p.End {
+		t.Errorf("response %d, %+v, %v", h.Status, p, err)
 	}
 }

@@ -21,6 +21,7 @@ func requestHead(h *http1.Head, in *http2.Head, ended bool) {
 	}
 	copyFields(h, in)
 	h.TrailersOK = h.Has(header.TE)
+	h.ExpectContinue = !ended && header.EqualFold(h.Get(header.Expect), "100-continue")
 	setFraming(h, in, ended)
 }
 

@@ -77,9 +77,8 @@ func (u *Upstream) Response(h *http1.Head, _ bool) (exchange.Piece, error) {
 	if err != nil {
 		return exchange.Piece{}, u.failed(translate(err))
 	}
-	if in == nil {
-		h.Reset()
-		h.Status = interim
+	if interim != 0 {
+		responseHead(h, in, true)
 		return exchange.Piece{}, nil
 	}
 	responseHead(h, in, u.stream.Ended() && u.stream.Trailers() == nil)

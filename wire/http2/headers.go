@@ -202,7 +202,12 @@ func (s *Stream) responseLocked(h *Head, end bool) error {
 		if end || len(s.interim) >= maxInterim {
 			return malformed("interim responses")
 		}
-		s.interim = append(s.interim, h.Status)
+		// The head's own memory is for the response that follows.
+		early := &Head{Status: h.Status, ContentLength: -1}
+		for i := range h.Fields {
+			early.AddID(h.Fields[i].ID, h.Fields[i].Name, h.Fields[i].Value)
+		}
+		s.interim = append(s.interim, early)
 		s.wakeReader()
 		return nil
 	}

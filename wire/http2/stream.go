@@ -21,7 +21,7 @@ type Stream struct {
 	// guarded by c.mu
 	head       Head // the peer's header section
 	headDone   bool
-	interim    []int // 1xx that arrived before the response
+	interim    []*Head // 1xx that arrived before the response
 	trailers   *Head
 	data       []byte // received and not yet read, from off
 	off        int
@@ -29,6 +29,7 @@ type Stream struct {
 	recvLeft   int64  // what the peer may still send
 	received   int64  // body bytes so far
 	recvEnd    bool
+	stopped    bool // nobody will read the rest
 	sendEnd    bool
 	sendWindow int64
 	err        error
@@ -155,16 +156,17 @@ func wait(ch chan struct{}, deadline time.Time) error {
 	}
 }
 
-// ReadHead waits for the response's header and returns it. An interim response
-// (1xx) is returned as its status with a nil head, each once.
+// ReadHead waits for the response's header and returns it. Interim responses
+// (1xx), which come before it, are returned first, each once and with its
+// status.
 func (s *Stream) ReadHead() (interim int, h *Head, err error) {
 	for {
 		s.c.mu.Lock()
 		switch {
 		case len(s.interim) > 0:
-			interim, s.interim = s.interim[0], s.interim[1:]
+			h, s.interim = s.interim[0], s.interim[1:]
 			s.c.mu.Unlock()
-			return interim, nil, nil
+			return h.Status, h, nil
 		case s.headDone:
 			s.c.mu.Unlock()
 			return 0, &s.head, nil
@@ -204,11 +206,13 @@ func (s *Stream) Read(p []byte) (int, error) {
 			s.c.unlockAndFlush()
 			return n, nil
 		}
-		end, err := s.recvEnd, s.err
+		end, stopped, err := s.recvEnd, s.stopped, s.err
 		s.c.mu.Unlock()
 		switch {
 		case end:
 			return 0, io.EOF
+		case stopped:
+			return 0, errStopped
 		case err != nil:
 			return 0, err
 		case len(p) == 0:
@@ -218,6 +222,18 @@ func (s *Stream) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// errStopped is what Read returns after StopRead.
+var errStopped = errors.New("http2 stream: reading was stopped")
+
+// StopRead has a Read that waits, and those that would, return an error. What
+// the peer still sends stays within its window. Any goroutine may call it.
+func (s *Stream) StopRead() {
+	s.c.mu.Lock()
+	s.stopped = true
+	s.c.mu.Unlock()
+	s.wakeReader()
 }
 
 // consumeLocked takes n bytes off the buffer and lets the peer send more.
