@@ -86,13 +86,27 @@ func (s *stream) responsePeers() {
 	}
 	h := &s.resp
 	if !s.m.inbound {
-		s.peer.upstream = h.Get(header.XEnvoyPeerMetadata)
+		s.peer.upstream = s.kept(h.Get(header.XEnvoyPeerMetadata))
 	}
 	h.Remove(header.XEnvoyPeerMetadata)
 	h.Remove(header.XEnvoyPeerMetadataID)
 	if s.m.inbound && f.PropagateDownstream && s.peer.told {
 		s.tell(h)
 	}
+}
+
+// kept is what a host tells of itself in a form that outlives the response's buffer, which is somebody else's when the
+// request is reported. Mostly it is what the host has told before.
+func (s *stream) kept(raw []byte) []byte {
+	if raw == nil || s.router.host == nil || s.m.filter.stats == nil || s.m.engine.Standard == nil {
+		return nil
+	}
+	if p := s.router.host.Peer.Load(); p != nil {
+		if old, ok := (*p).(*hostBound); ok && bytes.Equal(old.raw, raw) {
+			return old.raw
+		}
+	}
+	return bytes.Clone(raw)
 }
 
 // report counts the request in Istio's metrics.
@@ -135,7 +149,7 @@ func (s *stream) bindHost(h *upstream.Host, old *hostBound, k int) *telemetry.Bo
 	next := &hostBound{source: s.m.engine}
 	switch {
 	case s.peer.upstream != nil:
-		next.raw = bytes.Clone(s.peer.upstream)
+		next.raw = s.peer.upstream
 	case old != nil:
 		next.raw = old.raw
 	}

@@ -12,6 +12,7 @@ import (
 	"math/big"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -155,7 +156,7 @@ func (m *Mesh) Name(name string, addrs ...netip.Addr) {
 // LookupNetIP resolves names as external DNS does, for proxies in memory.
 func (m *Mesh) LookupNetIP(_ context.Context, _, name string) ([]netip.Addr, error) {
 	if addrs := m.lookUp(name); len(addrs) > 0 {
-		return addrs, nil
+		return slices.Clone(addrs), nil // whoever asks may sort them
 	}
 	return nil, &net.DNSError{Err: "no such host", Name: name, IsNotFound: true}
 }
