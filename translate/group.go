@@ -22,11 +22,14 @@ type group struct {
 	rules map[*model.Service]*model.DestinationRule
 	plain map[plainKey]*vhost
 	scope *world.Scope
+	kept  kept
 }
 
 // work says which types must be made anew.
 type work struct {
 	clusters, endpoints, listeners, routes, names bool
+	// planned says that the plan of listeners holds unless routes with TCP or TLS rules changed.
+	planned bool
 	// rules says that destination rules must be looked up again.
 	rules bool
 	// definitions says that services changed, which matters only if they are in scope.
@@ -76,7 +79,7 @@ func (g *group) forget() {
 
 // plan says what a change makes necessary.
 func (g *group) plan(gen *generation, c *world.Change) work {
-	var w work
+	w := work{planned: true}
 	if c.Mesh || len(c.Sidecars) > 0 {
 		return everything()
 	}
@@ -91,7 +94,7 @@ func (g *group) plan(gen *generation, c *world.Change) work {
 			w.clusters = true
 		}
 		if svc.Headless || svc.Resolution == model.Passthrough {
-			w.listeners, w.names = true, true
+			w.listeners, w.names, w.planned = true, true, false
 			w.clusters = true // whether all its endpoints take mutual TLS decides for the whole cluster
 		}
 	}
@@ -103,6 +106,7 @@ func (g *group) plan(gen *generation, c *world.Change) work {
 		}
 	}
 	if len(c.DestinationRules) > 0 {
+		w.planned = false
 		w.rules, w.clusters, w.endpoints, w.routes, w.listeners = true, true, true, true, true
 	}
 	if g.key.proxy == model.GatewayProxy && (len(c.Gateways) > 0 || len(c.Policies) > 0) {
@@ -127,7 +131,7 @@ func (g *group) update(s *scope, w work) {
 		}
 	}
 	if w.listeners || w.routes {
-		listeners, routes := s.listeners()
+		listeners, routes := s.listeners(w.planned)
 		g.sets.listeners = replace(g.sets.listeners, xds.NewSet(xds.ListenerType, listeners))
 		g.sets.routes = replace(g.sets.routes, xds.NewSet(xds.RouteType, routes))
 	}

@@ -2,6 +2,8 @@ package translate
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -14,12 +16,26 @@ import (
 )
 
 // listeners makes the outbound listeners and the routes that they name.
-func (s *scope) listeners() (listeners, routes []*xds.Resource) {
+func (s *scope) listeners(planned bool) (listeners, routes []*xds.Resource) {
 	if s.gateway() {
 		return s.gatewayListeners()
 	}
+	l4 := s.l4Routes()
+	if !planned || s.kept.tables == nil || !slices.Equal(l4, s.kept.l4) {
+		s.kept.listeners, s.kept.tables = s.planListeners()
+		s.kept.l4 = l4
+	}
+	maps.DeleteFunc(s.kept.hosts, func(name string, _ hostList) bool { return s.kept.tables[name].name == "" })
+	for _, n := range s.kept.tables {
+		routes = append(routes, s.routeTable(n))
+	}
+	return s.kept.listeners, routes
+}
+
+// planListeners makes the listeners and says which route tables they ask for.
+func (s *scope) planListeners() (listeners []*xds.Resource, names map[string]routeTableName) {
 	plan := s.planOutbound()
-	names := map[string]routeTableName{}
+	names = map[string]routeTableName{}
 	for _, e := range plan {
 		listeners = append(listeners, s.makeListener(e))
 		for _, c := range e.chains {
@@ -45,10 +61,7 @@ func (s *scope) listeners() (listeners, routes []*xds.Resource) {
 		}))
 		names[naming.HTTPProxyRoute] = routeTableName{name: naming.HTTPProxyRoute, egress: -1, open: true}
 	}
-	for _, n := range names {
-		routes = append(routes, s.routeTable(n))
-	}
-	return listeners, routes
+	return listeners, names
 }
 
 func (s *scope) httpProxyPort() uint32 {

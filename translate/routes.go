@@ -79,23 +79,28 @@ type vhost struct {
 
 // virtualHosts lists a table's hosts by name, and the one for everything else last.
 func (s *scope) virtualHosts(n routeTableName) []*vhost {
+	found := s.findHosts(n)
+	out := s.kept.hosts[n.name].still(found)
+	if out == nil {
+		out = s.distinct(found)
+	}
+	if s.kept.hosts == nil {
+		s.kept.hosts = map[string]hostList{}
+	}
+	s.kept.hosts[n.name] = hostList{found, out}
+	if n.only == "" {
+		out = append(slices.Clip(out), s.elsewhere(n.open))
+	}
+	return out
+}
+
+// findHosts lists a table's hosts in the order in which they compete for domains.
+func (s *scope) findHosts(n routeTableName) []*vhost {
 	var out []*vhost
-	taken := make(map[string]bool, 4*len(s.world.Services))
 	add := func(v *vhost) {
-		if v == nil {
-			return
+		if v != nil {
+			out = append(out, v)
 		}
-		if slices.ContainsFunc(v.domains, func(d string) bool { return taken[d] }) {
-			free := slices.DeleteFunc(slices.Clone(v.domains), func(d string) bool { return taken[d] })
-			if len(free) == 0 {
-				return
-			}
-			v = s.withDomains(v, free)
-		}
-		for _, d := range v.domains {
-			taken[d] = true
-		}
-		out = append(out, v)
 	}
 	index := s.routeIndex(n)
 	for _, e := range s.egresses(n.egress) {
@@ -115,10 +120,27 @@ func (s *scope) virtualHosts(n routeTableName) []*vhost {
 			add(v)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *vhost) int { return strings.Compare(a.name, b.name) })
-	if n.only == "" {
-		out = append(out, s.elsewhere(n.open))
+	return out
+}
+
+// distinct takes from each host the domains that an earlier one has, and sorts what is left by name.
+func (s *scope) distinct(found []*vhost) []*vhost {
+	out := make([]*vhost, 0, len(found))
+	taken := make(map[string]bool, 4*len(found))
+	for _, v := range found {
+		if slices.ContainsFunc(v.domains, func(d string) bool { return taken[d] }) {
+			free := slices.DeleteFunc(slices.Clone(v.domains), func(d string) bool { return taken[d] })
+			if len(free) == 0 {
+				continue
+			}
+			v = s.withDomains(v, free)
+		}
+		for _, d := range v.domains {
+			taken[d] = true
+		}
+		out = append(out, v)
 	}
+	slices.SortStableFunc(out, func(a, b *vhost) int { return strings.Compare(a.name, b.name) })
 	return out
 }
 

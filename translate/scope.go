@@ -27,12 +27,13 @@ type scope struct {
 	labels map[string]string
 	rules  map[*model.Service]*model.DestinationRule
 	plain  map[plainKey]*vhost
+	kept   *kept
 }
 
 func newScope(t *Translator, gen *generation, g *group) *scope {
 	s := &scope{
 		t: t, gen: gen, key: &g.key, snap: gen.snap, mesh: gen.snap.Mesh(),
-		labels: labelsOf(g.key.labels), rules: g.rules, plain: g.plain,
+		labels: labelsOf(g.key.labels), rules: g.rules, plain: g.plain, kept: &g.kept,
 	}
 	s.env = listener.Env{Dialect: g.key.dialect, Mesh: s.mesh, Interception: g.key.interception, IPv6: g.key.ipv6}
 	var sidecar *model.Sidecar
