@@ -1,8 +1,11 @@
 package h2
 
 import (
+	"errors"
 	"net/netip"
+	"os"
 	"sync"
+	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
 	"lateen.dev/lateen/wire/header"
@@ -17,6 +20,8 @@ type Upstream struct {
 	scheme string
 	local  netip.AddrPort
 	reused bool
+	client *sock.Conn
+	until  sock.Instant // of waits; 0 is never
 
 	body body
 	out  http2.Head
@@ -35,12 +40,15 @@ type Options struct {
 	Local  netip.AddrPort
 	// Reused says that the connection has served an exchange before.
 	Reused bool
+	// Client, if not nil, is watched during waits: nobody else would notice that
+	// an HTTP/1 client has gone.
+	Client *sock.Conn
 }
 
 // NewUpstream makes an exchange on a connection. The stream is opened by Send,
 // which returns exchange.ErrRefused if the connection takes no more.
 func NewUpstream(conn *http2.Conn, o Options) *Upstream {
-	return &Upstream{conn: conn, scheme: o.Scheme, local: o.Local, reused: o.Reused}
+	return &Upstream{conn: conn, scheme: o.Scheme, local: o.Local, reused: o.Reused, client: o.Client}
 }
 
 // Send implements exchange.Upstream.
@@ -73,8 +81,15 @@ func (u *Upstream) Write(p exchange.Piece, trailers *header.List) error {
 
 // Response implements exchange.Upstream.
 func (u *Upstream) Response(h *http1.Head, _ bool) (exchange.Piece, error) {
+	u.rest()
 	interim, in, err := u.stream.ReadHead()
+	for u.restless(err) {
+		interim, in, err = u.stream.ReadHead()
+	}
 	if err != nil {
+		if u.abandoned(err) {
+			return exchange.Piece{}, exchange.ErrGone
+		}
 		return exchange.Piece{}, u.failed(translate(err))
 	}
 	if interim != 0 {
@@ -88,8 +103,46 @@ func (u *Upstream) Response(h *http1.Head, _ bool) (exchange.Piece, error) {
 
 // Next implements exchange.Upstream.
 func (u *Upstream) Next() (exchange.Piece, error) {
+	u.rest()
 	p, err := u.body.next(true)
+	for u.restless(err) {
+		p, err = u.body.next(true)
+	}
+	if u.abandoned(err) {
+		return exchange.Piece{}, exchange.ErrGone
+	}
 	return p, u.failed(err)
+}
+
+// watchEvery is how often a wait looks whether the client is still there.
+const watchEvery = time.Second
+
+// rest sets how long the next wait may take before the client is looked at.
+func (u *Upstream) rest() {
+	at := u.until
+	if u.client != nil {
+		if next := sock.Now().Add(watchEvery); at == 0 || next < at {
+			at = next
+		}
+	}
+	u.stream.SetReadDeadline(deadline(at))
+}
+
+// restless says whether a wait ended only to look at the client, and is to go on.
+func (u *Upstream) restless(err error) bool {
+	if !u.early(err) || u.client.Gone() {
+		return false
+	}
+	u.rest()
+	return true
+}
+
+// abandoned says whether a wait ended because the client has gone.
+func (u *Upstream) abandoned(err error) bool { return u.early(err) && u.client.Gone() }
+
+// early says whether a wait ended before its time.
+func (u *Upstream) early(err error) bool {
+	return u.client != nil && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, exchange.ErrTimeout)) && (u.until == 0 || sock.Now() < u.until)
 }
 
 // failed says of an error that follows Cancel that this is why.
@@ -109,7 +162,7 @@ func (u *Upstream) failed(err error) error {
 func (u *Upstream) Trailers(l *header.List) { addTrailers(l, u.stream.Trailers()) }
 
 // Deadline implements exchange.Upstream.
-func (u *Upstream) Deadline(at sock.Instant) { u.stream.SetReadDeadline(deadline(at)) }
+func (u *Upstream) Deadline(at sock.Instant) { u.until = at }
 
 // Cancel implements exchange.Upstream.
 func (u *Upstream) Cancel() {

@@ -29,7 +29,7 @@ func (p *pool) exchange2(ctx context.Context, a *Ask) (exchange.Upstream, error)
 		m, wait := p.roomy(a.Fresh)
 		switch {
 		case m != nil:
-			return m.stream(), nil
+			return m.stream(a), nil
 		case wait != nil:
 			select {
 			case <-wait:
@@ -90,7 +90,7 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 	p.muxes = append(p.muxes, m)
 	p.mu.Unlock()
 	c.set.run(m.run)
-	return m.stream(), nil
+	return m.stream(a), nil
 }
 
 // adopt1 makes an HTTP/1 exchange on a connection whose server chose that.
@@ -107,13 +107,13 @@ func (p *pool) adopt1(l *Link, a *Ask) exchange.Upstream {
 	return u
 }
 
-func (m *mux) stream() exchange.Upstream {
+func (m *mux) stream(a *Ask) exchange.Upstream {
 	m.idled.Store(0)
 	scheme := "http"
 	if m.link.TLS != nil {
 		scheme = "https"
 	}
-	return h2.NewUpstream(m.conn, h2.Options{Scheme: scheme, Local: m.link.Local, Reused: m.used.Add(1) > 1})
+	return h2.NewUpstream(m.conn, h2.Options{Scheme: scheme, Local: m.link.Local, Reused: m.used.Add(1) > 1, Client: a.Client})
 }
 
 // run reads the connection until it ends.
