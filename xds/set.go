@@ -39,33 +39,45 @@ func NewSet(typeURL string, resources []*Resource) *Set {
 func byName(a, b *Resource) int { return cmp.Compare(a.Name, b.Name) }
 
 // With is the set with the given resources added or replaced and the removed
-// names taken out, in time proportional to the size of the set plus that of
-// the change times its logarithm; the resources themselves are shared.
+// names taken out. It copies pointers and looks only at what changes: its time is
+// that of the change times the logarithm of the set, and of a plain copy.
 func (s *Set) With(put []*Resource, removed []string) *Set {
 	put = slices.Clone(put)
 	slices.SortStableFunc(put, byName)
-	gone := make(map[string]struct{}, len(removed)+len(put))
-	for _, name := range removed {
-		gone[name] = struct{}{}
-	}
+	put = slices.CompactFunc(put, func(a, b *Resource) bool { return a.Name == b.Name })
+	changes := make([]alteration, 0, len(put)+len(removed))
 	for _, r := range put {
-		delete(gone, r.Name)
+		changes = append(changes, alteration{r.Name, r})
 	}
-	out := make([]*Resource, 0, s.Len()+len(put))
-	for r := range s.All() {
-		for len(put) > 0 && put[0].Name < r.Name {
-			out, put = append(out, put[0]), put[1:]
-		}
-		if len(put) > 0 && put[0].Name == r.Name {
-			continue
-		}
-		if _, ok := gone[r.Name]; !ok {
-			out = append(out, r)
-		}
+	for _, name := range removed {
+		changes = append(changes, alteration{name, nil})
 	}
-	out = append(out, put...)
-	out = slices.CompactFunc(out, func(a, b *Resource) bool { return a.Name == b.Name })
-	return &Set{typeURL: s.TypeURL(), list: out}
+	// Of a name that is put and removed, the put comes first and counts.
+	slices.SortStableFunc(changes, func(a, b alteration) int { return cmp.Compare(a.name, b.name) })
+	changes = slices.CompactFunc(changes, func(a, b alteration) bool { return a.name == b.name })
+	var list []*Resource
+	if s != nil {
+		list = s.list
+	}
+	out := make([]*Resource, 0, len(list)+len(put))
+	for _, c := range changes {
+		i, found := slices.BinarySearchFunc(list, c.name, func(r *Resource, name string) int { return cmp.Compare(r.Name, name) })
+		out = append(out, list[:i]...)
+		if c.to != nil {
+			out = append(out, c.to)
+		}
+		if found {
+			i++
+		}
+		list = list[i:]
+	}
+	return &Set{typeURL: s.TypeURL(), list: append(out, list...)}
+}
+
+// alteration puts a resource under a name, or takes it away.
+type alteration struct {
+	name string
+	to   *Resource
 }
 
 // TypeURL is the type of the set's resources.
@@ -202,6 +214,11 @@ func diffLists(now, old []*Resource) *Diff {
 	d := &Diff{}
 	i, j := 0, 0
 	for i < len(now) && j < len(old) {
+		if now[i] == old[j] {
+			i++
+			j++
+			continue
+		}
 		switch c := cmp.Compare(now[i].Name, old[j].Name); {
 		case c < 0:
 			d.Changed = append(d.Changed, now[i])
@@ -210,7 +227,7 @@ func diffLists(now, old []*Resource) *Diff {
 			d.Removed = append(d.Removed, old[j].Name)
 			j++
 		default:
-			if now[i] != old[j] && now[i].Version != old[j].Version {
+			if now[i].Version != old[j].Version {
 				d.Changed = append(d.Changed, now[i])
 			}
 			i++

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
@@ -243,4 +244,37 @@ func FuzzParseNodeID(f *testing.F) {
 			t.Errorf("%q gives %+v, which gives %+v, %v", s, id, again, err)
 		}
 	})
+}
+
+// With gives what a set made from scratch has, whatever was put and removed.
+func TestWithEqualsFromScratch(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	name := func() string { return string(rune('a' + random.IntN(8))) }
+	for range 2000 {
+		want := map[string]*Resource{}
+		var start, put []*Resource
+		var removed []string
+		for range random.IntN(6) {
+			r := stub(name(), "1")
+			start = append(start, r)
+		}
+		set := NewSet(ClusterType, start)
+		for r := range set.All() {
+			want[r.Name] = r
+		}
+		for range random.IntN(4) {
+			removed = append(removed, name())
+			delete(want, removed[len(removed)-1])
+		}
+		for range random.IntN(4) {
+			put = append(put, stub(name(), "2"))
+		}
+		for _, r := range slices.Backward(put) { // of two with one name, the first counts
+			want[r.Name] = r
+		}
+		got := set.With(put, removed)
+		if scratch := NewSet(ClusterType, slices.Collect(maps.Values(want))); !slices.Equal(slices.Collect(got.All()), slices.Collect(scratch.All())) {
+			t.Fatalf("%s with %v without %v: %s, want %s", describe(set), put, removed, describe(got), describe(scratch))
+		}
+	}
 }
