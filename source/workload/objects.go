@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -78,10 +79,10 @@ func entryObject(reg *Registration, group *config.Object) *config.Object {
 	if spec.Ports == nil {
 		spec.Ports = map[string]uint32{}
 	}
-	for _, p := range reg.Ports {
+	for _, p := range namedPorts(reg.Ports) {
 		if p.Bound != 0 && p.Bound != p.Number {
 			// A user's Service may call the port as it likes: it is found by number too.
-			spec.Ports[portName(p)] = uint32(p.Bound)
+			spec.Ports[p.Name] = uint32(p.Bound)
 			spec.Ports[strconv.Itoa(int(p.Number))] = uint32(p.Bound)
 		}
 	}
@@ -112,8 +113,8 @@ func versioned(o *config.Object) *config.Object {
 // written one has precedence.
 func serviceObject(reg *Registration) *config.Object {
 	spec := &config.ServiceSpec{Selector: map[string]string{"app": reg.Service}}
-	for _, p := range reg.Ports {
-		spec.Ports = append(spec.Ports, config.ServicePort{Name: portName(p), Port: int32(p.Number)})
+	for _, p := range namedPorts(reg.Ports) {
+		spec.Ports = append(spec.Ports, config.ServicePort{Name: p.Name, Port: int32(p.Number)})
 	}
 	return versioned(&config.Object{
 		Key:    config.Key{Kind: config.Service, Namespace: reg.Namespace, Name: reg.Service},
@@ -121,10 +122,20 @@ func serviceObject(reg *Registration) *config.Object {
 	})
 }
 
-// portName is the port's name; one without is HTTP, as nearly all are.
-func portName(p Port) string {
-	if p.Name == "" {
-		return "http"
+// namedPorts gives every port a name of its own, as a Service needs: one
+// without is HTTP, as nearly all are, and one whose name is taken gets its
+// number, which leaves the protocol as it is.
+func namedPorts(ports []Port) []Port {
+	named := make([]Port, 0, len(ports))
+	taken := map[string]bool{}
+	for _, p := range ports {
+		p.Name = cmp.Or(p.Name, "http")
+		if taken[p.Name] {
+			protocol, _, _ := strings.Cut(p.Name, "-")
+			p.Name = protocol + "-" + strconv.Itoa(int(p.Number))
+		}
+		taken[p.Name] = true
+		named = append(named, p)
 	}
-	return p.Name
+	return named
 }

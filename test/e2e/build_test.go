@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,6 +15,12 @@ var bin string
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	built := flag.String("bin", "", "a directory that lateen and peer are in, instead of building them")
+	flag.Parse()
+	if *built != "" {
+		bin = *built
+		return m.Run()
+	}
 	var err error
 	if bin, err = os.MkdirTemp("/tmp", "le-bin-"); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -39,7 +39,7 @@ func freePorts(t *testing.T) (control, gateway int) {
 		return l.Close() == nil
 	}
 	for range 500 {
-		port := 23000 + int(lastPort.Add(11))
+		port := 20000 + (os.Getpid()*220+int(lastPort.Add(11)))%9000
 		if free(port) && free(port+2) && free(port+4) && free(port+6) {
 			return port, port + 6
 		}

@@ -70,6 +70,7 @@ func (s *server) http(l net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/", s.answer)
 	mux.HandleFunc("/echo", func(w http.ResponseWriter, q *http.Request) {
+		_ = http.NewResponseController(w).EnableFullDuplex() // else the body's end is not waited for
 		w.Header().Set("Content-Type", "application/octet-stream")
 		_, _ = io.Copy(w, q.Body)
 	})
