@@ -1,6 +1,8 @@
 package h2
 
 import (
+	"time"
+
 	"lateen.dev/lateen/proxy/exchange"
 	"lateen.dev/lateen/wire/header"
 	"lateen.dev/lateen/wire/http1"
@@ -14,6 +16,7 @@ type Downstream struct {
 	body   body
 	out    http2.Head
 	sent   bool // the response is complete
+	stall  time.Duration
 }
 
 var _ exchange.Downstream = (*Downstream)(nil)
@@ -21,7 +24,7 @@ var _ exchange.Downstream = (*Downstream)(nil)
 // Begin starts the exchange of a stream whose request has arrived, and fills
 // h with its head. The Downstream may have served another before.
 func (d *Downstream) Begin(s *http2.Stream, h *http1.Head) {
-	d.stream, d.sent = s, false
+	d.stream, d.sent, d.stall = s, false, 0
 	d.body = body{stream: s}
 	requestHead(h, s.Head(), s.Ended())
 }
@@ -48,6 +51,10 @@ func (d *Downstream) OnReset(f func()) {
 	d.stream.OnReset(func(error) { f() })
 }
 
+// LimitStalls bounds how long a piece of the response may wait for a client that
+// opens no window; 0 is no limit. It holds for the exchange that has begun.
+func (d *Downstream) LimitStalls(limit time.Duration) { d.stall = limit }
+
 // Next implements exchange.Downstream.
 func (d *Downstream) Next(wait, _ bool) (exchange.Piece, error) { return d.body.next(wait) }
 
@@ -70,6 +77,9 @@ func (d *Downstream) Respond(h *http1.Head, first exchange.Piece) error {
 
 // Write implements exchange.Downstream.
 func (d *Downstream) Write(p exchange.Piece, trailers *header.List) error {
+	if d.stall > 0 {
+		d.stream.SetWriteDeadline(time.Now().Add(d.stall))
+	}
 	err := writePiece(d.stream, &d.out, p, trailers)
 	if err == nil && p.End {
 		d.sent = true

@@ -159,6 +159,7 @@ func (c *conn) handle2(st *http2.Stream) {
 	s := takeStream()
 	d := &s.down2
 	d.Begin(st, &s.bad)
+	d.LimitStalls(c.m.cfg.Timeouts.StreamIdle)
 	s.begin(c, d, &s.bad, telemetry.ProtocolHTTP2)
 	d.OnReset(s.clientReset)
 	s.run()
