@@ -28,6 +28,8 @@ type Tree struct {
 	live       map[config.Key]*config.Object
 	// holders lists the files that hold a key, sorted.
 	holders map[config.Key][]string
+	// contested are the keys that several files hold.
+	contested map[config.Key]bool
 }
 
 // file is what is known of one file.
@@ -38,7 +40,7 @@ type file struct {
 
 // NewTree makes an empty Tree. origin becomes its objects' Origin.Source.
 func NewTree(origin string) *Tree {
-	return &Tree{origin: origin, files: map[string]*file{}, live: map[config.Key]*config.Object{}, holders: map[config.Key][]string{}}
+	return &Tree{origin: origin, files: map[string]*file{}, live: map[config.Key]*config.Object{}, holders: map[config.Key][]string{}, contested: map[config.Key]bool{}}
 }
 
 // Content is a file's new content.
@@ -178,6 +180,9 @@ func (t *Tree) install(path string, old, next *file) {
 			if len(t.holders[key]) == 0 {
 				delete(t.holders, key)
 			}
+			if len(t.holders[key]) < 2 {
+				delete(t.contested, key)
+			}
 		}
 	}
 	if next == nil {
@@ -188,6 +193,9 @@ func (t *Tree) install(path string, old, next *file) {
 	for key := range next.objects {
 		i, _ := slices.BinarySearch(t.holders[key], path)
 		t.holders[key] = slices.Insert(t.holders[key], i, path)
+		if len(t.holders[key]) > 1 {
+			t.contested[key] = true
+		}
 	}
 }
 
@@ -242,12 +250,13 @@ func (t *Tree) Files() []string { return slices.Sorted(maps.Keys(t.files)) }
 // Problems are the present complaints about all files, sorted by place.
 func (t *Tree) Problems() config.Problems {
 	var all config.Problems
-	for path, f := range t.files {
+	for _, f := range t.files {
 		all = append(all, f.problems...)
-		for key, object := range f.objects {
-			if first := t.holders[key][0]; first != path {
-				all = append(all, rival(object, t.files[first].objects[key]))
-			}
+	}
+	for key := range t.contested {
+		first := t.files[t.holders[key][0]].objects[key]
+		for _, path := range t.holders[key][1:] {
+			all = append(all, rival(t.files[path].objects[key], first))
 		}
 	}
 	return all.Sorted()
