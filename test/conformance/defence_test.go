@@ -293,3 +293,73 @@ func TestAttacks(t *testing.T) {
 	}
 	t.Logf("in the end the proxy has %d MiB", resident(t, proxy.Process.Pid)>>20)
 }
+
+// TestConnectionFlood: connections beyond the limit are closed, those within it are served, and when they are gone
+// others may come.
+func TestConnectionFlood(t *testing.T) {
+	const limit, flood = 5, 100
+	c := newConf(t, cluster{Name: "backend", Port: serve(t, func(http.ResponseWriter, *http.Request) {})})
+	c.TLS = 0
+	c.Network = `      - name: envoy.filters.network.connection_limit
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.connection_limit.v3.ConnectionLimit
+          stat_prefix: limit
+          max_connections: 5`
+	c.start(t)
+	for range 2 {
+		served := eventually(t, func() []net.Conn { return admitted(t, c.Plain, flood) }, func(in []net.Conn) bool { return len(in) == limit })
+		for _, nc := range served {
+			if !ping(nc) {
+				t.Error("a connection within the limit is no longer served")
+			}
+			nc.Close()
+		}
+	}
+}
+
+// eventually repeats what f does until the result will do: a connection that has just been closed may still be counted.
+func eventually(t *testing.T, f func() []net.Conn, ok func([]net.Conn) bool) []net.Conn {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		in := f()
+		if ok(in) {
+			return in
+		}
+		for _, nc := range in {
+			nc.Close()
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d connections are served", len(in))
+		}
+	}
+}
+
+// admitted opens connections and returns those that get an answer.
+func admitted(t *testing.T, port, n int) (in []net.Conn) {
+	t.Helper()
+	for range n {
+		nc, err := net.Dial("tcp", local(port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		nc.SetDeadline(time.Now().Add(5 * time.Second))
+		if ping(nc) {
+			in = append(in, nc)
+		} else {
+			nc.Close()
+		}
+	}
+	return in
+}
+
+func ping(nc net.Conn) bool {
+	if _, err := io.WriteString(nc, "GET / HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+		return false
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(nc), nil)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == 200
+}

@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"text/template"
 	"time"
@@ -75,8 +74,7 @@ type conf struct {
 	Dir        string
 	Codec      string // AUTO by default
 	HCM        string // more fields of the connection manager
-	Listener   string // more fields of the listeners
-	Top        string // more fields of the bootstrap
+	Network    string // network filters before the connection manager
 	Routes     []string
 	Clusters   []cluster
 }
@@ -90,15 +88,14 @@ type cluster struct {
 
 const bootstrapText = `
 node: {id: "sidecar~127.0.0.1~conformance.default~default.svc.cluster.local", cluster: conformance}
-{{.Top}}
 static_resources:
   listeners:
 {{- range $tls, $port := .Ports}}{{if $port}}
   - name: {{if $tls}}tls{{else}}plain{{end}}
     address: {socket_address: {address: 127.0.0.1, port_value: {{$port}}}}
-{{$.Listener}}
     filter_chains:
     - filters:
+{{$.Network}}
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
@@ -315,10 +312,4 @@ func protocolName(two bool) string {
 		return "HTTP2"
 	}
 	return "HTTP1"
-}
-
-// indent shifts a piece of YAML to where it belongs.
-func indent(n int, text string) string {
-	pad := strings.Repeat(" ", n)
-	return pad + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n"+pad)
 }
