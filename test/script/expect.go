@@ -278,21 +278,21 @@ func (r *run) expectShare(words []string) error {
 			counts["name:"+p.Report.Name]++
 		}
 	}
-	tolerance := float64(defaultTolerance)
-	if r.mode.Network == nil {
-		tolerance = 1
+	wanted := parseSettings(words)
+	tolerance, err := strconv.ParseFloat(wanted.get("tolerance", strconv.Itoa(defaultTolerance)), 64)
+	if err != nil {
+		return fmt.Errorf("tolerance: %w", err)
 	}
-	for _, w := range words {
-		key, value, _ := strings.Cut(w, "=")
-		want, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			return fmt.Errorf("share %s: %w", w, err)
-		}
+	if r.mode.Network == nil {
+		tolerance = 1 // decisions are spread evenly
+	}
+	for _, key := range wanted.order {
 		if key == "tolerance" {
-			if r.mode.Network != nil {
-				tolerance = want
-			}
 			continue
+		}
+		want, err := strconv.ParseFloat(wanted.get(key, ""), 64)
+		if err != nil {
+			return fmt.Errorf("share of %s: %w", key, err)
 		}
 		got := 100 * float64(counts[key]) / float64(len(r.got))
 		// What is to have all or nothing has it exactly.
