@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"runtime"
 	"sync"
 	"time"
@@ -66,7 +67,9 @@ type Conn struct {
 	draining  bool  // no new streams: GOAWAY was received, or sent for good
 	goAway    bool  // we sent the final GOAWAY
 	closed    error // why the connection is over
-	refusedBy int   // resets and stream errors of the peer, less what it let end
+	broken    error // why a client can't write any more, while it still reads
+	hangUp    *time.Timer
+	refusedBy int // resets and stream errors of the peer, less what it let end
 	onIdle    func()
 	resets    [recentResets]uint32
 	resetAt   int
@@ -149,6 +152,9 @@ func (c *Conn) Run() error {
 		c.out = appendGoAway(c.out, c.lastID, fault.Code, fault.Reason)
 	}
 	c.failLocked(err)
+	if c.hangUp != nil {
+		c.hangUp.Stop()
+	}
 	c.mu.Unlock()
 	c.wake()
 	writer.Wait()
@@ -446,12 +452,28 @@ func (c *Conn) flushLocked() {
 		}
 		if err != nil {
 			c.out = c.out[:0]
-			c.failLocked(err)
-			c.transport.Close()
+			c.writeFailedLocked(err)
 			break
 		}
 	}
 	c.writing = false
+}
+
+// writeFailedLocked ends the connection; a client reads on for a moment. The
+// server may have answered, and closed, before it had read everything: that
+// answer is on its way, or here already.
+func (c *Conn) writeFailedLocked(err error) {
+	if c.server || errors.Is(err, os.ErrDeadlineExceeded) {
+		c.failLocked(err)
+		c.transport.Close()
+		return
+	}
+	if c.broken != nil || c.closed != nil {
+		return
+	}
+	c.broken, c.draining = err, true
+	c.hangUp = time.AfterFunc(lingerTime, func() { c.transport.Close() })
+	c.wakeWritersLocked()
 }
 
 // wakeWritersLocked wakes every stream that waits to send.

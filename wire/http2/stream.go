@@ -282,7 +282,7 @@ func (s *Stream) sendErrorLocked() error {
 	if s.sendEnd {
 		return errSendEnded
 	}
-	return nil
+	return s.c.broken
 }
 
 // Write sends body bytes, waiting for the peer's windows as long as it must.
