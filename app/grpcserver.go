@@ -9,9 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/status"
 
 	"lateen.dev/lateen/ca"
 	"lateen.dev/lateen/xds"
@@ -90,6 +88,3 @@ func listenLoopback(port int, what, flag string) (net.Listener, error) {
 	}
 	return l, nil
 }
-
-// errShuttingDown is what clients of a stopping control plane see.
-var errShuttingDown = status.Error(codes.Unavailable, "the control plane is shutting down")

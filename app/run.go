@@ -89,7 +89,6 @@ type workloadRun struct {
 	joined  *joinResponse
 	logFile *os.File
 	log     *slog.Logger
-	scopes  LogOptions
 }
 
 // chooseCapture falls back to explicit proxying where namespaces are not to be
@@ -250,14 +249,13 @@ func (w *workloadRun) setReady(ctx context.Context, ready bool) {
 // listenInbound opens the workload's ports at its own address. Their original
 // destination is the port that the service has.
 func (w *workloadRun) listenInbound() ([]dataplane.Socket, error) {
+	if w.Explicit {
+		return nil, nil // discovery has a listener of its own for each port then
+	}
 	var sockets []dataplane.Socket
 	address := w.joined.Workload.Address
 	for _, p := range w.joined.Workload.Ports {
-		bound := p.Bound
-		if bound == 0 {
-			bound = p.Number
-		}
-		l, err := net.Listen("tcp", netip.AddrPortFrom(address, bound).String())
+		l, err := net.Listen("tcp", netip.AddrPortFrom(address, p.Number).String())
 		if err != nil {
 			for _, s := range sockets {
 				s.Listener.Close()
