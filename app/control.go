@@ -173,7 +173,7 @@ func workloadPrefix(port int) netip.Prefix {
 const clusterName = "Kubernetes"
 
 func (c *control) openAuthority(dir string) error {
-	o := ca.Options{TrustDomain: c.o.TrustDomain, DefaultTTL: c.o.CertTTL}
+	o := ca.Options{TrustDomain: c.o.TrustDomain, DefaultTTL: c.o.CertTTL, MaxTTL: c.o.CertTTL}
 	var err error
 	if c.o.CACerts != "" {
 		c.authority, err = ca.Plug(c.o.CACerts, o)

@@ -179,3 +179,29 @@ func (m *mesh) ready(service string) []registration {
 	}
 	return list
 }
+
+// serial is the number of the certificate that a service's first proxy has.
+func (m *mesh) serial(service string) string {
+	m.t.Helper()
+	r, err := http.Get("http://" + m.ready(service)[0].Address + ":15000/certs")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer r.Body.Close()
+	var page struct {
+		Certificates []struct {
+			Chain []struct {
+				Serial string `json:"serial_number"`
+			} `json:"cert_chain"`
+		} `json:"certificates"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&page); err != nil {
+		m.t.Fatal(err)
+	}
+	for _, c := range page.Certificates {
+		if len(c.Chain) > 0 {
+			return c.Chain[0].Serial
+		}
+	}
+	return ""
+}

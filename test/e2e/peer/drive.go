@@ -231,7 +231,7 @@ func lookup(ctx context.Context, c command) (answer, error) {
 	addrs, err := (&net.Resolver{PreferGo: true}).LookupNetIP(ctx, c.Network, c.Host)
 	var a answer
 	for _, addr := range addrs {
-		a.Addrs = append(a.Addrs, addr.String())
+		a.Addrs = append(a.Addrs, addr.Unmap().String())
 	}
 	var missing *net.DNSError
 	a.NoName = errors.As(err, &missing) && missing.IsNotFound
