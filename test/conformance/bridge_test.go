@@ -294,7 +294,7 @@ func TestBridgeInterim(t *testing.T) {
 func TestBridgeEarlyAnswer(t *testing.T) {
 	bridges(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Connection", "close")
-		http.Error(w, "too large", 413)
+		http.Error(w, "too large", http.StatusRequestEntityTooLarge)
 	}, func(t *testing.T, c *http.Client, url string) {
 		for _, known := range []bool{true, false} {
 			var body io.Reader = bytes.NewReader(make([]byte, 1<<20))

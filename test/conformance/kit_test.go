@@ -32,17 +32,16 @@ import (
 // The test binary plays other parts too, in processes of their own: interop, because grpc-go's cases end the process
 // when they fail, and a proxy whose memory is to be measured.
 var (
-	interopCase  = flag.String("interop-case", "", "run this case of grpc-go's interoperability tests and exit")
-	interopAddr  = flag.String("interop-addr", "", "the server that the case speaks to")
-	interopRoots = flag.String("interop-roots", "", "the file with the server's root; without it the case speaks plain text")
+	interopAddr  = flag.String("interop-addr", "", "run grpc-go's interoperability cases against this address and exit")
+	interopRoots = flag.String("interop-roots", "", "the file with the server's root; without it the cases speak plain text")
 	proxyFile    = flag.String("proxy-bootstrap", "", "run a proxy from this bootstrap file until standard input ends")
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
 	switch {
-	case *interopCase != "":
-		os.Exit(runInteropCase())
+	case *interopAddr != "":
+		os.Exit(runInterop())
 	case *proxyFile != "":
 		os.Exit(runProxy())
 	}
@@ -263,17 +262,6 @@ func certificate(t testing.TB, dir string) {
 			t.Fatal(err)
 		}
 	}
-}
-
-func (c conf) roots(t testing.TB) *tls.Config {
-	t.Helper()
-	b, err := os.ReadFile(filepath.Join(c.Dir, "cert.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(b)
-	return &tls.Config{RootCAs: pool, ServerName: "a.example"}
 }
 
 // serve starts a backend that speaks HTTP/1 and, with prior knowledge, HTTP/2.

@@ -32,7 +32,6 @@ type client struct {
 	want    [kindCount]int
 
 	bytes atomic.Int64
-	full  atomic.Bool
 
 	// What follows belongs to run until it has returned, but for mu.
 	stream  grpc.ClientStream

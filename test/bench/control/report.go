@@ -10,15 +10,15 @@ import (
 
 // figures are limits or measurements of one scenario; zero means unknown.
 type figures struct {
-	bytes               float64 // MB
-	full, fullCPU       float64 // s
-	rss                 float64 // MiB
-	endpoint, route     float64 // ms to the last client
-	endpointCPU         float64 // s
-	routeCPU            float64 // s
-	routeBytes          float64 // kB per client
-	ready, churnP99     float64 // s, ms
-	churnCores, started float64
+	bytes           float64 // MB
+	full, fullCPU   float64 // s
+	rss             float64 // MiB
+	endpoint, route float64 // ms to the last client
+	endpointCPU     float64 // s
+	routeCPU        float64 // s
+	routeBytes      float64 // kB per client
+	ready, churnP99 float64 // s, ms
+	churnCores      float64
 }
 
 // istiod are the figures of istiod (master of August 2026, configuration over
