@@ -38,10 +38,14 @@ func (s *stream) exchange(up exchange.Upstream) (o outcome, done bool) {
 	return s.await(up, began)
 }
 
-// duplex tells whether the request's body may have to be read while the response is being awaited. A body of known
-// length is always sent to its end; of others the client may hold back a part until it has seen some of the answer.
+// longBody is a body, in bytes, that socket buffers may not hold: a server that answers while it reads stops reading
+// such a one until somebody reads its answer.
+const longBody = 64 << 10
+
+// duplex tells whether the request's body may have to be read while the response is being awaited. A short body of
+// known length is always sent to its end; of others the client may hold back a part until it has seen some of the answer.
 func (s *stream) duplex() bool {
-	return s.req.Framing != http1.FramingLength || s.rec.Protocol == telemetry.ProtocolHTTP2 ||
+	return s.req.Framing != http1.FramingLength || s.req.ContentLength > longBody || s.rec.Protocol == telemetry.ProtocolHTTP2 ||
 		s.req.ExpectContinue && s.m.cfg.Proxy100Continue
 }
 
