@@ -41,7 +41,7 @@ func startEnvoy(h *Host) (proxyOnHost, error) {
 	}
 	h.mesh.Control.Serve(l)
 	e := &process{host: h, out: &output{}, ended: make(chan struct{})}
-	if e.dir, err = os.MkdirTemp("", "lateen-kit-"); err != nil {
+	if e.dir, err = tempDir(); err != nil {
 		return nil, err
 	}
 	path := filepath.Join(e.dir, "bootstrap.json")

@@ -3,8 +3,13 @@ package kit
 import (
 	"context"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
@@ -15,46 +20,73 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-const bookinfo = `
+const reviewsService = `
 apiVersion: v1
 kind: Service
 metadata: {name: reviews}
 spec: {selector: {app: reviews}, clusterIP: 10.20.0.1, ports: [{name: http, port: 9080}]}
 `
 
-// TestEnvoys sends a request from one stock Envoy to another.
-func TestEnvoys(t *testing.T) {
-	n, err := Namespaces()
-	if err != nil {
+// TestMesh sends a request from one host to another, on each network and between all engines, and leaves nothing behind.
+func TestMesh(t *testing.T) {
+	for _, test := range []struct {
+		name           string
+		network        func() (Network, error)
+		client, server Engine
+	}{
+		{"memory", Memory, Lateen, Lateen},
+		{"lateen", Namespaces, Lateen, Lateen},
+		{"lateen to envoy", Namespaces, Lateen, Envoy},
+		{"envoy to lateen", Namespaces, Envoy, Lateen},
+		{"envoy", Namespaces, Envoy, Envoy},
+		{"outside", Namespaces, None, Envoy},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := goleak.IgnoreCurrent()
+			t.Cleanup(func() { goleak.VerifyNone(t, before) })
+			n, err := test.network()
+			if err != nil {
+				t.Fatal(err)
+			}
+			sendOne(t, NewMesh(t, n), test.client, test.server)
+		})
+	}
+	if left, _ := filepath.Glob(filepath.Join(os.TempDir(), tempPrefix+"*")); len(left) > 0 {
+		for _, d := range left {
+			if strings.Contains(d, tempPrefix+strconv.Itoa(os.Getpid())+"-") {
+				t.Errorf("left behind: %s", d)
+			}
+		}
+	}
+}
+
+func sendOne(t *testing.T, m *Mesh, client, server Engine) {
+	if err := m.Control.Apply(File{Name: "config.yaml", Data: reviewsService}); err != nil {
 		t.Fatal(err)
 	}
-	m := NewMesh(t, n)
-	if err := m.Control.Apply(File{Name: "config.yaml", Data: bookinfo}); err != nil {
-		t.Fatal(err)
-	}
-	reviews, err := m.AddHost(Spec{Name: "reviews", Labels: map[string]string{"app": "reviews"}, Engine: Envoy, Version: "v1",
+	reviews, err := m.AddHost(Spec{Name: "reviews", Labels: map[string]string{"app": "reviews"}, Engine: server, Version: "v1",
 		ServiceAccount: "reviews", Ports: []Port{{Number: 9080, Protocol: "http"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	productpage, err := m.AddHost(Spec{Name: "productpage", ServiceAccount: "productpage", Engine: Envoy})
+	page, err := m.AddHost(Spec{Name: "productpage", ServiceAccount: "productpage", Engine: client})
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	if err := m.Start(ctx, reviews, productpage); err != nil {
+	if err := m.Start(ctx, reviews, page); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Control.Wait(ctx); err != nil {
 		t.Fatal(err)
 	}
-	r := productpage.Send(ctx, Request{Method: "GET", URL: "http://reviews:9080/reviews/0"})[0]
-	if r.Err != nil || r.Report == nil {
-		t.Fatalf("%+v\n%s\n%s", r, productpage.Log(), reviews.Log())
+	r := page.Send(ctx, Request{Method: "GET", URL: "http://reviews:9080/reviews/0"})[0]
+	if r.Err != nil || r.Report == nil || r.Report.Version != "v1" {
+		t.Fatalf("%+v\n%s\n%s", r, page.Log(), reviews.Log())
 	}
-	t.Logf("%+v", r.Report)
-	if got := r.Report.Headers.Get("X-Forwarded-Client-Cert"); got == "" {
-		t.Error("no client certificate")
+	cert := r.Report.Headers.Get("X-Forwarded-Client-Cert")
+	if mutual := strings.Contains(cert, "URI=spiffe://cluster.local/ns/default/sa/productpage"); mutual != (client != None) {
+		t.Errorf("the client's certificate was %q", cert)
 	}
 }

@@ -81,7 +81,7 @@ func startChild(h *Host, cfg agentConfig) (proxyOnHost, error) {
 	}
 	h.mesh.Control.Serve(l)
 	p := &process{host: h, out: &output{}, ended: make(chan struct{})}
-	if p.dir, err = os.MkdirTemp("", "lateen-kit-"); err != nil {
+	if p.dir, err = tempDir(); err != nil {
 		return nil, err
 	}
 	data, err := json.Marshal(cfg)
@@ -115,6 +115,7 @@ func Main() (code int, run bool) {
 	if code, again := unshare(); again {
 		return code, false
 	}
+	removeLeftovers()
 	return 0, true
 }
 

@@ -5,7 +5,7 @@
 //
 // A txtar archive. Its comment is the script, one command per line; "#" begins a comment line. Its files are YAML:
 // config.yaml and mesh.yaml are applied before anything starts, the others when the script says so. Words are separated by
-// spaces; quotes, single or double, keep spaces in a word.
+// spaces; quotes, single or double, at the beginning of a word or after "=" or ":", keep spaces in it.
 //
 // A line may begin with conditions in brackets, [decide], [bytes] (any mode but decide), [lateen] and [envoy] (the
 // engine of the clients), [server-lateen] and [server-envoy] (of the workloads), [netns], [memory], each of which may be

@@ -95,7 +95,7 @@ func split(line string) ([]string, error) {
 			quote = 0
 		case quote != 0:
 			word.WriteRune(r)
-		case r == '\'' || r == '"':
+		case (r == '\'' || r == '"') && opens(word.String()):
 			quote, inside = r, true
 		case r == ' ' || r == '\t':
 			if inside {
@@ -117,6 +117,11 @@ func split(line string) ([]string, error) {
 		words = append(words, word.String())
 	}
 	return words, nil
+}
+
+// opens says whether a quote after these characters of a word begins something quoted, and isn't an apostrophe.
+func opens(word string) bool {
+	return word == "" || strings.HasSuffix(word, "=") || strings.HasSuffix(word, ":")
 }
 
 // settings are the words of the form key=value, and the flags without a value.
