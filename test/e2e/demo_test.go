@@ -52,7 +52,7 @@ func TestDemoEndsAndBeginsAgain(t *testing.T) {
 
 		p = startDemo(t, u, dir, control, gateway)
 		p.kill()
-		nothingLeft(t, dir, 5*time.Second)
+		nothingLeft(t, dir, 10*time.Second) // programs end in their own time: nobody is left to hurry them
 		p = startDemo(t, u, dir, control, gateway)
 		p.signal(syscall.SIGTERM)
 		if code := p.wait(5 * time.Second); code != 0 {
