@@ -81,7 +81,7 @@ func compare(t *testing.T, file string, cases []smuggled) {
 		t.Fatalf("%s has %d cases and the corpus %d; -update writes it", file, len(rows), len(cases))
 	}
 	for i, r := range rows {
-		if r.name != cases[i].name || r.lateen != ours[i] {
+		if r.name != cases[i].name || verdict(r.lateen) != verdict(ours[i]) {
 			t.Errorf("%s: %s, the table says\n%s: %s", cases[i].name, ours[i], r.name, r.lateen)
 		}
 		by := stricter(&r)
@@ -96,6 +96,15 @@ func compare(t *testing.T, file string, cases []smuggled) {
 // accepted says that the outcome is no rejection.
 func accepted(outcome string) bool {
 	return strings.HasPrefix(outcome, "200") || strings.HasPrefix(outcome, "101") || strings.HasPrefix(outcome, "100")
+}
+
+// verdict is the outcome as far as it does not depend on how fast somebody was: of a request that is rejected after its
+// head, the backend may or may not have got the beginning.
+func verdict(outcome string) string {
+	if !accepted(outcome) {
+		outcome, _, _ = strings.Cut(outcome, " forwarded")
+	}
+	return outcome
 }
 
 // stricter names who rejects what we accept.
