@@ -509,6 +509,9 @@ func gone(t *testing.T, pids ...int) {
 			t.Fatal(err)
 		}
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
+		for errors.Is(err, unix.EINTR) { // the children's deaths interrupt the wait for them
+			n, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 5000)
+		}
 		if n != 1 {
 			t.Errorf("process %d lives on: %v", pid, err)
 			_ = unix.Kill(pid, unix.SIGKILL)

@@ -79,6 +79,10 @@ func killIfInside(pid int, inode uint64) bool {
 		return false
 	}
 	const patience = 1000 // milliseconds; a process in disk sleep dies later
-	_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience)
-	return true
+	for {
+		// The runtime's own signals interrupt a poll; poll(2) is never restarted.
+		if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, patience); err != unix.EINTR {
+			return true
+		}
+	}
 }

@@ -93,17 +93,6 @@ func (m *mesh) startControl() {
 	})
 }
 
-// lateen runs a command to its end and returns what it printed.
-func (m *mesh) lateen(args ...string) string {
-	m.t.Helper()
-	cmd := m.user.command(m.dir, append([]string{lateen(), "--dir", m.dir}, args...)...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		m.t.Fatalf("lateen %s: %v\n%s", strings.Join(args, " "), err, out)
-	}
-	return string(out)
-}
-
 // apply applies YAML and waits until every proxy has it.
 func (m *mesh) apply(yaml string) {
 	m.t.Helper()
