@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -59,11 +60,10 @@ func startDemo(t *testing.T, bin string) (dir string, gateway int) {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	gateway, control := freePorts(t)
-	var out bytes.Buffer
 	cmd := exec.Command(filepath.Join(bin, "lateen"), "demo", "--dir", dir,
 		"--gateway-port", fmt.Sprint(gateway), "--control-port", fmt.Sprint(control))
-	ready := &waitFor{want: []byte("Ctrl-C ends everything"), seen: make(chan struct{}), log: &out}
-	cmd.Stdout, cmd.Stderr = ready, &out
+	ready := &waitFor{want: []byte("Ctrl-C ends everything"), seen: make(chan struct{})}
+	cmd.Stdout, cmd.Stderr = ready, ready
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -80,22 +80,33 @@ func startDemo(t *testing.T, bin string) (dir string, gateway int) {
 	case <-ready.seen:
 	case err := <-ended:
 		ended <- nil
-		t.Fatalf("the demo ended: %v\n%s", err, out.String())
+		t.Fatalf("the demo ended: %v\n%s", err, ready)
 	case <-time.After(90 * time.Second):
-		t.Fatalf("the demo is not ready\n%s", out.String())
+		t.Fatalf("the demo is not ready\n%s", ready)
 	}
 	return dir, gateway
 }
 
-// waitFor is a writer that tells when a text has been written.
+// waitFor is a writer that tells when a text has been written. It keeps what
+// was written, and may be read while it is written to.
 type waitFor struct {
 	want []byte
 	seen chan struct{}
-	log  *bytes.Buffer
+
+	mu   sync.Mutex
+	log  bytes.Buffer
 	done bool
 }
 
+func (w *waitFor) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.String()
+}
+
 func (w *waitFor) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.log.Write(p)
 	if !w.done && bytes.Contains(w.log.Bytes(), w.want) {
 		w.done = true
