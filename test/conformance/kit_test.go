@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 	case *proxyFile != "":
 		os.Exit(runProxy())
 	}
-	goleak.VerifyTestMain(m)
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("net/http.(*conn).closeWriteAndWait")) // half a second after it is closed
 }
 
 // runProxy is a proxy as a process.

@@ -181,6 +181,9 @@ func (c *Conn) Linger(d time.Duration, limit int64) {
 	defer cipherPool.Put(buf)
 	for got := int64(0); got < limit; {
 		n, err := c.readWire(buf.b)
+		if err == ErrInterrupted {
+			continue // meant for the exchange that is over
+		}
 		if err != nil {
 			return
 		}
