@@ -174,19 +174,29 @@ func (d *demo) versions(ctx context.Context, b *http.Client, n int) (map[string]
 
 // apply applies YAML through the local API and waits until every proxy has it.
 func (d *demo) apply(ctx context.Context, name, text string) (cli.WaitResponse, error) {
-	var w cli.WaitResponse
 	c := d.api()
 	defer c.Close()
 	answer, err := c.Apply(ctx, api.ApplyRequest{Files: []api.File{{Name: name, Data: text}}})
 	if err != nil {
-		return w, fmt.Errorf("applying %s: %w", name, err)
+		return cli.WaitResponse{}, fmt.Errorf("applying %s: %w", name, err)
 	}
-	path := fmt.Sprintf("%s?revision=%d&timeout=10s", cli.PathWait, answer.Revision)
+	w, err := d.waitRevision(ctx, c, "", answer.Revision)
+	if err != nil {
+		return w, fmt.Errorf("%s: %w", name, err)
+	}
+	return w, nil
+}
+
+// waitRevision waits until every proxy has a revision of a source, which is
+// the one that apply writes to if unnamed.
+func (d *demo) waitRevision(ctx context.Context, c *api.Client, source string, revision uint64) (cli.WaitResponse, error) {
+	var w cli.WaitResponse
+	path := fmt.Sprintf("%s?source=%s&revision=%d&timeout=10s", cli.PathWait, url.QueryEscape(source), revision)
 	if err := c.Call(ctx, http.MethodGet, path, nil, &w); err != nil {
-		return w, fmt.Errorf("waiting for %s: %w", name, err)
+		return w, fmt.Errorf("waiting for revision %d: %w", revision, err)
 	}
 	if len(w.Missing) > 0 {
-		return w, fmt.Errorf("%s: %s does not have it: %s", name, w.Missing[0].Proxy, w.Missing[0].Reason)
+		return w, fmt.Errorf("%s does not have revision %d: %s", w.Missing[0].Proxy, revision, w.Missing[0].Reason)
 	}
 	return w, nil
 }

@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"lateen.dev/lateen/source/workload"
 )
 
 // DemoOptions are the demo's flags.
@@ -208,7 +210,27 @@ func (d *demo) controlReady(ctx context.Context) error {
 	return getOK(ctx, fmt.Sprintf("http://127.0.0.1:%d/ready", d.ControlPort+4))
 }
 
+// bookinfoReady says whether every program takes requests and every proxy
+// knows it; the page alone would also come with parts missing.
 func (d *demo) bookinfoReady(ctx context.Context) error {
+	c := d.api()
+	defer c.Close()
+	var all workloadsResponse
+	if err := c.Call(ctx, http.MethodGet, pathWorkloads, nil, &all); err != nil {
+		return fmt.Errorf("workloads: %w", err)
+	}
+	if want := len(d.children) - 1; len(all.Workloads) < want {
+		return fmt.Errorf("%d of %d programs have joined", len(all.Workloads), want)
+	}
+	for i := range all.Workloads {
+		w := &all.Workloads[i]
+		if w.Connected.IsZero() || (!w.Ready && !w.Gateway) {
+			return fmt.Errorf("%s takes no requests yet", w.Name)
+		}
+	}
+	if _, err := d.waitRevision(ctx, c, workload.Name, all.Revision); err != nil {
+		return err
+	}
 	return getOK(ctx, d.url("/productpage"))
 }
 

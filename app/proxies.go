@@ -128,8 +128,8 @@ func (p *proxyPages) adminAddress(name string) (string, error) {
 // maxWait bounds one request of apply --wait.
 const maxWait = 10 * time.Minute
 
-// wait answers when every proxy has a revision of the source that apply writes
-// to.
+// wait answers when every proxy has a revision of a source, the one that apply
+// writes to unless another is named.
 func (p *proxyPages) wait(w http.ResponseWriter, q *http.Request) {
 	revision, err := strconv.ParseUint(q.FormValue("revision"), 10, 64)
 	timeout, terr := time.ParseDuration(q.FormValue("timeout"))
@@ -140,7 +140,7 @@ func (p *proxyPages) wait(w http.ResponseWriter, q *http.Request) {
 	ctx, cancel := context.WithTimeout(q.Context(), min(max(timeout, 0), maxWait))
 	defer cancel()
 	started := time.Now()
-	snapshot, err := p.snapshotOf(ctx, revision)
+	snapshot, err := p.snapshotOf(ctx, firstOf(q.FormValue("source"), p.source), revision)
 	if err != nil {
 		writeError(w, http.StatusGatewayTimeout, fmt.Errorf("revision %d has not been read: %w", revision, err))
 		return
@@ -162,13 +162,13 @@ func (p *proxyPages) wait(w http.ResponseWriter, q *http.Request) {
 	writeJSON(w, out)
 }
 
-// snapshotOf waits for a snapshot that has the source's revision in it, and
+// snapshotOf waits for a snapshot that has a source's revision in it, and
 // returns its version.
-func (p *proxyPages) snapshotOf(ctx context.Context, revision uint64) (uint64, error) {
+func (p *proxyPages) snapshotOf(ctx context.Context, source string, revision uint64) (uint64, error) {
 	sub := p.world.Subscribe()
 	defer sub.Close()
 	for {
-		if s := p.world.Snapshot(); s.Revision(p.source) >= revision {
+		if s := p.world.Snapshot(); s.Revision(source) >= revision {
 			return s.Version(), nil
 		}
 		select {

@@ -22,7 +22,7 @@ import (
 
 // Paths of the local API for programs that join the mesh.
 const (
-	pathWorkloads = "/v1/workloads" // POST joinRequest → joinResponse; GET → all registrations
+	pathWorkloads = "/v1/workloads" // POST joinRequest → joinResponse; GET → workloadsResponse
 	pathReady     = "/v1/ready"     // POST readyRequest
 	pathLeave     = "/v1/leave"     // POST readyRequest
 	pathToken     = "/v1/token"     // POST tokenRequest → tokenResponse
@@ -38,6 +38,13 @@ type joinResponse struct {
 	TrustDomain string `json:"trustDomain"`
 	MeshID      string `json:"meshID"`
 	Cluster     string `json:"cluster"`
+}
+
+// workloadsResponse lists what is registered, as of a revision of the source
+// of workloads.
+type workloadsResponse struct {
+	Revision  uint64                  `json:"revision"`
+	Workloads []workload.Registration `json:"workloads"`
 }
 
 type readyRequest struct {
@@ -92,10 +99,16 @@ func (r *registrations) Disconnected(c server.Client) {
 
 func (r *registrations) mount(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+pathWorkloads, r.join)
-	mux.HandleFunc("GET "+pathWorkloads, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, r.registry.All()) })
+	mux.HandleFunc("GET "+pathWorkloads, r.list)
 	mux.HandleFunc("POST "+pathReady, r.ready)
 	mux.HandleFunc("POST "+pathLeave, r.leave)
 	mux.HandleFunc("POST "+pathToken, r.token)
+}
+
+func (r *registrations) list(w http.ResponseWriter, _ *http.Request) {
+	var out workloadsResponse
+	out.Workloads, out.Revision = r.registry.All()
+	writeJSON(w, out)
 }
 
 func (r *registrations) join(w http.ResponseWriter, q *http.Request) {

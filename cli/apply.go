@@ -82,7 +82,8 @@ func (r *root) explainRefusal(err error) error {
 }
 
 // PathWait is where the local API waits for a revision: GET
-// ?revision=N&timeout=D answers WaitResponse.
+// ?revision=N&timeout=D answers WaitResponse. &source=NAME means the revision of
+// that source and not of the one that apply writes to.
 const PathWait = "/v1/wait"
 
 // WaitResponse says which proxies have a revision.

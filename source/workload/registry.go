@@ -232,11 +232,12 @@ func (r *Registry) Get(id string) (Registration, error) {
 	return e.Registration, nil
 }
 
-// All returns every registration, by ID.
-func (r *Registry) All() []Registration {
+// All returns every registration, by ID, and the revision that Run hands on
+// with or after them.
+func (r *Registry) All() (all []Registration, revision uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.allLocked()
+	return r.allLocked(), r.revision
 }
 
 func (r *Registry) allLocked() []Registration {

@@ -9,16 +9,17 @@ import (
 	"lateen.dev/lateen/source"
 )
 
-// Run implements source.Source.
+// Run implements source.Source. Each revision is handed on, also one that
+// changes no object: somebody may wait for it.
 func (r *Registry) Run(ctx context.Context, sink source.Sink) error {
-	sent := map[config.Key]*config.Object{}
+	sent, sentRevision := map[config.Key]*config.Object{}, uint64(0)
 	for initial := true; ; initial = false {
 		objects, revision, next := r.present()
 		changes := difference(sent, objects)
-		if len(changes) > 0 || initial {
+		if len(changes) > 0 || initial || revision != sentRevision {
 			sink.Apply(source.Batch{Initial: initial, Revision: revision, Changes: changes})
 		}
-		sent = objects
+		sent, sentRevision = objects, revision
 		if !r.sleep(ctx, next) {
 			return nil
 		}
