@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/source"
 	"lateen.dev/lateen/source/files"
 	"lateen.dev/lateen/source/sourcetest"
 )
@@ -38,10 +39,22 @@ func remove(t testing.TB, path string) {
 
 func TestConformance(t *testing.T) {
 	sourcetest.Run(t, func(t *testing.T) sourcetest.Fixture {
-		dir := t.TempDir()
-		path := func(name string) string { return filepath.Join(dir, name+".yaml") }
+		dir := filepath.Join(t.TempDir(), "config")
+		at := dir
+		path := func(name string) string { return filepath.Join(at, name+".yaml") }
+		move := func(to string) {
+			if err := os.Rename(at, to); err != nil {
+				t.Fatal(err)
+			}
+			at = to
+		}
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 		return sourcetest.Fixture{
 			Source: files.New(files.Options{Root: dir}), Kind: config.VirtualService,
+			Restart: func() source.Source { return files.New(files.Options{Root: dir}) },
+			Fail:    func() { move(dir + ".away") }, Mend: func() { move(dir) },
 			Put:    func(name string, version int) { write(t, path(name), vs(name, version)) },
 			Delete: func(name string) { remove(t, path(name)) },
 			Break:  func(name string) { write(t, path(name), strings.Replace(vs(name, 1), "route", "rout", 1)) },

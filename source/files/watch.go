@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -83,6 +85,9 @@ func (r *run) loop(ctx context.Context) error {
 				continue
 			}
 			r.dirty[e.Name] = true
+			if e.Op.Has(fsnotify.Rename) || e.Op.Has(fsnotify.Remove) {
+				r.unwatch(e.Name)
+			}
 			now := time.Now()
 			if began.IsZero() {
 				began = now
@@ -200,6 +205,17 @@ func (r *run) watch(dirs map[string]stamp) bool {
 		}
 	}
 	return added
+}
+
+// unwatch forgets a directory that was moved or removed, and those below it. The
+// system doesn't follow them any more, also if they come back as they were.
+func (r *run) unwatch(gone string) {
+	for dir := range r.watched {
+		if dir == gone || strings.HasPrefix(dir, gone+string(filepath.Separator)) {
+			_ = r.watcher.Remove(dir) // an error means that the system forgot it already
+			delete(r.watched, dir)
+		}
+	}
 }
 
 func (r *run) diskProblems(f finding) config.Problems {

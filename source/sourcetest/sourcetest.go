@@ -1,5 +1,8 @@
 // Package sourcetest is the conformance suite of source.Source: every source
-// runs it in its own tests.
+// runs it in its own tests, so that whoever reads from one may rely on what
+// another one does: the whole set first, revisions that never fall, the last
+// good state kept and complained about while something fails, and nothing left
+// running at the end.
 //
 // Goroutines: each test starts the source's Run and waits for its end.
 //
@@ -8,7 +11,6 @@ package sourcetest
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,6 +33,12 @@ type Fixture struct {
 	Delete func(name string)
 	// Break makes the object's description invalid; nil if it can't be.
 	Break func(name string)
+	// Restart makes a source of what Source reads, after Source's Run has
+	// ended, as a control plane does that starts again.
+	Restart func() source.Source
+	// Fail makes what the source reads unreachable, and Mend ends that; nil if
+	// that can't be. Put and Delete work meanwhile.
+	Fail, Mend func()
 }
 
 // Wait bounds how long a test waits for something that must happen.
@@ -96,6 +104,8 @@ func (r *Recorder) check(b source.Batch, c source.Change) {
 		r.t.Errorf("change of %s has object %s", c.Key, c.Object.Key)
 	case c.Object.Origin.Source == "":
 		r.t.Errorf("%s has no origin", c.Key)
+	case c.Object.ResourceVersion == "" || c.Object.Generation == 0:
+		r.t.Errorf("%s has resource version %q and generation %d", c.Key, c.Object.ResourceVersion, c.Object.Generation)
 	case b.Initial && old != nil:
 		r.t.Errorf("%s twice in the first batch", c.Key)
 	case old != nil && old.Equal(c.Object):
@@ -165,56 +175,6 @@ func Start(t testing.TB, s source.Source) (*Recorder, context.CancelFunc) {
 	}
 	t.Cleanup(stop)
 	return r, stop
-}
-
-// Run checks a source. fixture makes a fresh, empty one per test.
-func Run(t *testing.T, fixture func(t *testing.T) Fixture) {
-	t.Run("empty", func(t *testing.T) {
-		r, _ := Start(t, fixture(t).Source)
-		r.Until("the first batch came", func(live map[config.Key]*config.Object) bool { return len(live) == 0 })
-	})
-	t.Run("changes", func(t *testing.T) {
-		f := fixture(t)
-		for i := range 5 {
-			f.Put(fmt.Sprint("before", i), 1)
-		}
-		r, _ := Start(t, f.Source)
-		r.Until("the first objects came", func(live map[config.Key]*config.Object) bool { return f.count(live) == 5 })
-		old := f.find(r.Live(), "before0")
-		f.Put("during", 1)
-		f.Put("before0", 2)
-		f.Delete("before1")
-		r.Until("the changes came", func(live map[config.Key]*config.Object) bool {
-			now := f.find(live, "before0")
-			return f.find(live, "during") != nil && f.find(live, "before1") == nil && now != nil && !now.SameContent(old)
-		})
-		if now := f.find(r.Live(), "before0"); now.ResourceVersion == old.ResourceVersion || now.ResourceVersion == "" {
-			t.Errorf("resource version %q after %q", now.ResourceVersion, old.ResourceVersion)
-		}
-	})
-	t.Run("broken object stays live", func(t *testing.T) {
-		f := fixture(t)
-		if f.Break == nil {
-			return
-		}
-		f.Put("a", 1)
-		f.Put("b", 1)
-		r, _ := Start(t, f.Source)
-		r.Until("the objects came", func(live map[config.Key]*config.Object) bool { return f.count(live) == 2 })
-		f.Break("a")
-		f.Put("b", 2)
-		r.Until("the other object changed", func(live map[config.Key]*config.Object) bool {
-			b := f.find(live, "b")
-			return b != nil && b.Generation == 2
-		})
-		untilProblems(t, f.Source, true)
-		if a := f.find(r.Live(), "a"); a == nil || a.Generation != 1 {
-			t.Errorf("the broken object is %v", a)
-		}
-		f.Put("a", 3)
-		r.Until("the mended object came", func(live map[config.Key]*config.Object) bool { return f.find(live, "a").Generation == 2 })
-		untilProblems(t, f.Source, false)
-	})
 }
 
 // untilProblems waits for Problems, which have no event of their own.

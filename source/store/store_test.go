@@ -15,7 +15,9 @@ import (
 	"go.uber.org/goleak"
 
 	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/source"
 	"lateen.dev/lateen/source/api"
+	"lateen.dev/lateen/source/files"
 	"lateen.dev/lateen/source/sourcetest"
 	"lateen.dev/lateen/source/store"
 )
@@ -131,30 +133,89 @@ func (f *fixture) expect(what, got, want string) {
 }
 
 func TestConformance(t *testing.T) {
-	sourcetest.Run(t, func(t *testing.T) sourcetest.Fixture {
-		dir := t.TempDir()
-		s := open(t, dir, t.TempDir())
-		t.Cleanup(func() {
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		})
-		write := func(name, text string) {
-			if err := os.WriteFile(filepath.Join(dir, name+".yaml"), []byte(text), 0o644); err != nil {
+	t.Run("edited on disk", func(t *testing.T) { sourcetest.Run(t, editedFixture) })
+	t.Run("applied", func(t *testing.T) { sourcetest.Run(t, appliedFixture) })
+}
+
+// opened is a store that may be opened again, closed when the test ends.
+func opened(t *testing.T, dir, state string) (now func() *store.Store, again func() source.Source) {
+	s := open(t, dir, state)
+	shut := func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(func() { shut() })
+	return func() *store.Store { return s }, func() source.Source {
+		shut()
+		s = open(t, dir, state)
+		return s
+	}
+}
+
+// editedFixture: people edit the files.
+func editedFixture(t *testing.T) sourcetest.Fixture {
+	dir := filepath.Join(t.TempDir(), "config")
+	now, again := opened(t, dir, t.TempDir())
+	at := dir
+	move := func(to string) {
+		if err := os.Rename(at, to); err != nil {
+			t.Fatal(err)
+		}
+		at = to
+	}
+	write := func(name, text string) {
+		if err := os.WriteFile(filepath.Join(at, name+".yaml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return sourcetest.Fixture{
+		Source: now(), Kind: config.VirtualService, Restart: again,
+		Put: func(name string, version int) { write(name, vs(name, version)) },
+		Delete: func(name string) {
+			if err := os.Remove(filepath.Join(at, name+".yaml")); err != nil {
 				t.Fatal(err)
 			}
-		}
-		return sourcetest.Fixture{
-			Source: s, Kind: config.VirtualService,
-			Put: func(name string, version int) { write(name, vs(name, version)) },
-			Delete: func(name string) {
-				if err := os.Remove(filepath.Join(dir, name+".yaml")); err != nil {
-					t.Fatal(err)
-				}
-			},
-			Break: func(name string) { write(name, strings.Replace(vs(name, 1), "hosts", "host", 1)) },
-		}
-	})
+		},
+		Break: func(name string) { write(name, strings.Replace(vs(name, 1), "hosts", "host", 1)) },
+		Fail:  func() { move(dir + ".away") }, Mend: func() { move(dir) },
+	}
+}
+
+// appliedFixture: they use the local API while the store runs, and edit while it doesn't.
+func appliedFixture(t *testing.T) sourcetest.Fixture {
+	dir := t.TempDir()
+	now, again := opened(t, dir, t.TempDir())
+	path := func(name string) string { return filepath.Join(dir, "default", "virtualservices."+name+".yaml") }
+	running := func() context.Context { // Edit waits for a Run that may not have begun
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	stopped := func(err error) bool {
+		return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, files.ErrStopped)
+	}
+	return sourcetest.Fixture{
+		Source: now(), Kind: config.VirtualService, Restart: again,
+		Put: func(name string, version int) {
+			_, err := now().Apply(running(), api.ApplyRequest{Files: []api.File{{Name: name, Data: vs(name, version)}}})
+			if stopped(err) {
+				err = errors.Join(os.MkdirAll(filepath.Dir(path(name)), 0o755), os.WriteFile(path(name), []byte(vs(name, version)), 0o644))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+		Delete: func(name string) {
+			_, err := now().Delete(running(), api.DeleteRequest{Objects: []config.Ref{key(name).Ref()}})
+			if stopped(err) {
+				err = os.Remove(path(name))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
 }
 
 func TestApply(t *testing.T) {

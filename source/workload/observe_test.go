@@ -2,8 +2,10 @@ package workload
 
 import (
 	"fmt"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
 
@@ -14,10 +16,9 @@ import (
 
 func TestConformance(t *testing.T) {
 	sourcetest.Run(t, func(t *testing.T) sourcetest.Fixture {
-		r, err := Open(Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		// The clock stands: when a proxy connected is a part of what it is.
+		o := Options{File: filepath.Join(t.TempDir(), "workloads.json"), Now: func() time.Time { return time.Unix(1e9, 0) }}
+		r := must[*Registry](t)(Open(o))
 		remove := func(name string) {
 			if err := r.Remove("default/" + name); err != nil {
 				t.Fatal(err)
@@ -25,6 +26,13 @@ func TestConformance(t *testing.T) {
 		}
 		return sourcetest.Fixture{
 			Source: r, Kind: config.WorkloadEntry,
+			Restart: func() source.Source {
+				r = must[*Registry](t)(Open(o))
+				if err := r.Connect("default/a"); err != nil {
+					t.Fatal(err)
+				}
+				return r
+			},
 			Put: func(name string, version int) {
 				remove(name)
 				reg, err := r.Register(Request{
