@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -70,7 +71,11 @@ func sameSpec(a, b any) bool {
 		pb, ok := b.(proto.Message)
 		return ok && proto.Equal(pa, pb)
 	}
-	return reflect.DeepEqual(a, b)
+	if reflect.TypeOf(a) != reflect.TypeOf(b) {
+		return false
+	}
+	// What is empty and what is absent say the same, as they do in a file.
+	return reflect.DeepEqual(a, b) || bytes.Equal(specBytes(a), specBytes(b))
 }
 
 // ContentHash is 32 hexadecimal digits that are equal for objects of the same

@@ -23,7 +23,7 @@ step "scenarios, end to end, conformance and documentation"
 CGO_ENABLED=1 go test -race -p 1 -timeout 20m ./test/...
 
 step "fuzz smoke"
-./test/fuzz-all.sh 2s
+./test/fuzz-all.sh 10000x
 
 step "build"
 make --no-print-directory build
