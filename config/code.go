@@ -14,4 +14,7 @@ var (
 	CodeUnknownKind     = Code{"LAT0003", "UnknownKind"}
 	CodeDuplicateObject = Code{"LAT0004", "DuplicateObject"}
 	CodeUnreadable      = Code{"LAT0005", "UnreadableFile"}
+
+	CodeSourceUnavailable = Code{"LAT0006", "SourceUnavailable"}
+	CodeRivalSources      = Code{"LAT0007", "RivalSources"}
 )

@@ -183,6 +183,12 @@ func (k Kind) Serves(version string) bool {
 	return s.version == version || slices.Contains(s.aliases, version)
 }
 
+// Versions are the kind's version and its aliases.
+func (k Kind) Versions() []string {
+	s := k.schema()
+	return append([]string{s.version}, s.aliases...)
+}
+
 // MarshalText gives "VirtualService.networking.istio.io", or "Service" for core kinds.
 func (k Kind) MarshalText() ([]byte, error) {
 	s := k.schema()

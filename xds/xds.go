@@ -19,6 +19,8 @@
 // May import: telemetry.
 package xds
 
+import "strings"
+
 // Type URLs of the resources that Lateen serves and understands.
 const (
 	ClusterType         = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
@@ -77,6 +79,11 @@ func ByNameOnly(typeURL string) bool {
 	}
 	return false
 }
+
+// Whole reports whether a response of the type must never be split. A client
+// that reads configuration of Istio's kinds (networking.istio.io/v1/Gateway) has
+// nothing else to tell it that it has all.
+func Whole(typeURL string) bool { return !strings.HasPrefix(typeURL, "type.googleapis.com/") }
 
 // ShortType is the type's usual abbreviation (CDS, LDS…), or its message name
 // where there is none: for tables, logs and metric labels.

@@ -36,7 +36,7 @@ func Rooms() map[string]Room {
 		"wire":      {May: []string{"telemetry"}, Never: []string{"config", "model", "xds", "k8s"}},
 		"policy":    {May: []string{"identity"}, Never: []string{"config", "k8s"}},
 		"model":     {May: []string{"config", "identity"}, Never: []string{"k8s", "xds protos"}},
-		"source":    {May: []string{"config", "derive"}, Never: []string{"k8s", "world"}},
+		"source":    {May: []string{"config", "derive", "xds"}, Never: []string{"k8s", "world"}},
 		"world":     {May: []string{"config", "derive", "model", "policy"}, Never: []string{"k8s", "xds", "translate", "source"}},
 		"xds": {May: []string{"telemetry"},
 			Never: []string{"config", "model", "world", "translate", "source", "proxy", "ca", "identity", "policy", "k8s"}},

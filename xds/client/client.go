@@ -169,6 +169,9 @@ func (c *Client) disconnected(err error) {
 	first := c.lastError == nil || !c.connected.IsZero()
 	c.connected, c.lastError = time.Time{}, err
 	c.mu.Unlock()
+	if c.cfg.Ended != nil {
+		c.cfg.Ended(err)
+	}
 	level := slog.LevelDebug
 	if first {
 		level = slog.LevelWarn

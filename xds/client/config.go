@@ -41,7 +41,9 @@ type Config struct {
 	// SotW chooses the state-of-the-world protocol instead of delta.
 	SotW    bool
 	Handler Handler
-	Log     *slog.Logger
+	// Ended, if set, hears why each stream ended, in Run's goroutine.
+	Ended func(error)
+	Log   *slog.Logger
 	// Backoff bounds the time between attempts; zero values mean 100 ms to 10 s.
 	BackoffMin, BackoffMax time.Duration
 	// MaxMessageBytes bounds one response; zero means 256 MiB.

@@ -132,6 +132,10 @@ func errorDetail(reason string) *status.Status {
 	return &status.Status{Code: int32(codes.InvalidArgument), Message: reason}
 }
 
+// meshConfigType holds one object of configuration, whose name is that of the
+// metadata in its first field.
+const meshConfigType = "type.googleapis.com/istio.mcp.v1alpha1.Resource"
+
 const wrapperType = "type.googleapis.com/envoy.service.discovery.v3.Resource"
 
 // unwrap finds the name of a state-of-the-world resource. A server may send it
@@ -145,8 +149,11 @@ func unwrap(typeURL string, body *anypb.Any) *xds.Resource {
 			return r
 		}
 	}
-	if typeURL == xds.NameTableType {
+	switch {
+	case typeURL == xds.NameTableType:
 		return xds.FromAny("", body)
+	case body.GetTypeUrl() == meshConfigType:
+		return xds.FromAny(firstString([]byte(firstString(body.GetValue()))), body)
 	}
 	return xds.FromAny(firstString(body.GetValue()), body)
 }

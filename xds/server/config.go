@@ -44,7 +44,7 @@ func Default() Limits {
 	return Limits{
 		Streams:      20_000,
 		Names:        100_000,
-		Types:        32,
+		Types:        64, // istiod asks another one for its thirty kinds
 		FrameBytes:   3 << 20,
 		SendTimeout:  20 * time.Second,
 		HelloTimeout: 10 * time.Second,

@@ -170,7 +170,10 @@ func (m *Machine) send(s *subscription, target *xds.Set, c change, allowed []*xd
 	frame := &Frame{TypeURL: s.url, Nonce: m.newNonce()}
 	switch {
 	case m.delta:
-		f.resources = m.fitting(allowed)
+		f.resources = allowed
+		if !xds.Whole(s.url) {
+			f.resources = m.fitting(allowed)
+		}
 		frame.Resources, frame.Removed = f.resources, removed
 	case s.full():
 		f.resources = allowed
