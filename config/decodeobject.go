@@ -206,7 +206,7 @@ func (w *walker) envelope(n *yaml.Node, o *Object) (spec any, specNode *yaml.Nod
 	if o.Name == "" && !w.problems.HasErrors() {
 		w.complain(n, "metadata.name", "Give it one under metadata", "the object has no name")
 	}
-	o.Origin.fields = &f
+	o.Origin.fields = f.pack()
 	return spec, specNode
 }
 
@@ -219,26 +219,41 @@ func misplaced(name string, kind Kind, envelope shape) string {
 	return didYouMean(name, envelope.names())
 }
 
+// metadata takes over what was read of an object's metadata, which has been
+// checked against the shape of that type.
 func (w *walker) metadata(n *yaml.Node, v any, o *Object) {
-	b, err := json.Marshal(v)
-	var m metadata
-	if err == nil {
-		err = json.Unmarshal(b, &m)
+	m, _ := v.(map[string]any)
+	text := func(name string) string {
+		s, _ := m[name].(string)
+		return s
 	}
-	if err != nil {
-		w.complain(n, "metadata", "", "%v", err)
-		return
-	}
-	if m.Name == "" && m.GenerateName != "" {
+	if text("name") == "" && text("generateName") != "" {
 		w.complain(n, "metadata.generateName", "Write metadata.name", "names aren't generated here")
 	}
-	o.Labels, o.Annotations = m.Labels, m.Annotations
-	o.Generation, o.ResourceVersion = m.Generation, m.ResourceVersion
-	if m.CreationTimestamp != "" {
-		if o.Created, err = time.Parse(time.RFC3339, m.CreationTimestamp); err != nil {
-			w.complain(n, "metadata.creationTimestamp", "Remove it", "%q is no time", m.CreationTimestamp)
+	o.Labels, o.Annotations = texts(m["labels"]), texts(m["annotations"])
+	o.ResourceVersion = text("resourceVersion")
+	if g, ok := m["generation"].(json.Number); ok {
+		o.Generation, _ = g.Int64() // it was written by the walker
+	}
+	if created := text("creationTimestamp"); created != "" {
+		var err error
+		if o.Created, err = time.Parse(time.RFC3339, created); err != nil {
+			w.complain(n, "metadata.creationTimestamp", "Remove it", "%q is no time", created)
 		}
 	}
+}
+
+// texts is a mapping of texts, nil if v is none.
+func texts(v any) map[string]string {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil
+	}
+	out := make(map[string]string, len(m))
+	for k, e := range m {
+		out[k], _ = e.(string)
+	}
+	return out
 }
 
 // build makes the typed spec of a checked one.
@@ -247,19 +262,24 @@ func (w *walker) build(n *yaml.Node, spec any, o *Object) {
 		spec = map[string]any{}
 	}
 	o.Spec = o.Kind.NewSpec()
-	b, err := json.Marshal(spec)
-	if err == nil {
-		if m, ok := o.Spec.(proto.Message); ok {
-			err = protojson.Unmarshal(b, m)
-		} else {
-			err = json.Unmarshal(b, o.Spec)
-		}
-	}
-	if err != nil {
+	if err := buildSpec(o.Spec, spec); err != nil {
 		// The walk has checked the form, so what is left are values that only
 		// their type can judge, such as a timestamp.
 		w.complain(n, "spec", "", "%s", protoMessage(err))
 	}
+}
+
+func buildSpec(into, spec any) error {
+	if m, ok := into.(proto.Message); ok {
+		if from, ok := spec.(map[string]any); ok {
+			return fill(m.ProtoReflect(), from)
+		}
+	}
+	b, err := json.Marshal(spec)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(b, into)
 }
 
 // protoMessage drops the prefix of protojson's errors, which has a
@@ -323,7 +343,7 @@ func (d decoder) bareMeshConfig(n *yaml.Node, offset int) Item {
 	o := &Object{Key: key, Origin: Origin{Source: d.Source, Position: item.Position}}
 	v, f, _ := w.value(n, shapeOf(MeshConfig.NewSpec()), "spec", 1)
 	f.key = "spec"
-	o.Origin.fields = &fieldNode{line: f.line, column: f.column, children: []fieldNode{f}}
+	o.Origin.fields = (&fieldNode{line: f.line, column: f.column, children: []fieldNode{f}}).pack()
 	if !w.problems.HasErrors() {
 		w.build(n, v, o)
 	}

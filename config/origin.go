@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 )
 
@@ -35,16 +34,8 @@ type Origin struct {
 	Source string
 	// Position is the object's first line.
 	Position
-	// fields holds the positions inside the object; nil when there are none.
-	fields *fieldNode
-}
-
-// fieldNode is the skeleton of a decoded document: names and positions without
-// values, because objects are kept for long and documents needn't be.
-type fieldNode struct {
-	key          string // name in a mapping; "" in a sequence
-	line, column int32
-	children     []fieldNode
+	// fields holds the positions inside the object.
+	fields skeleton
 }
 
 // String gives the place if there is one, else the source's name.
@@ -60,14 +51,8 @@ func (o Origin) String() string {
 // whole path, it is the position of the longest part that it has.
 func (o Origin) At(path string) Position {
 	pos := o.Position
-	node := o.fields
-	for _, step := range SplitPath(path) {
-		if node == nil {
-			break
-		}
-		if node = node.child(step); node != nil {
-			pos.Line, pos.Column = int(node.line), int(node.column)
-		}
+	if line, column := o.fields.at(path); line > 0 {
+		pos.Line, pos.Column = line, column
 	}
 	return pos
 }
@@ -75,38 +60,7 @@ func (o Origin) At(path string) Position {
 // Equal compares origins including the positions of all fields, so that an
 // object which only moved within its file counts as moved.
 func (o Origin) Equal(p Origin) bool {
-	return o.Source == p.Source && o.Position == p.Position && o.fields.equal(p.fields)
-}
-
-func (n *fieldNode) child(step string) *fieldNode {
-	if index, ok := strings.CutPrefix(step, "["); ok {
-		i, err := strconv.Atoi(strings.TrimSuffix(index, "]"))
-		if err == nil && i >= 0 && i < len(n.children) && n.children[i].key == "" {
-			return &n.children[i]
-		}
-		step = strings.TrimSuffix(index, "]")
-	}
-	for i := range n.children {
-		if c := &n.children[i]; c.key == step || camel(c.key) == step {
-			return c
-		}
-	}
-	return nil
-}
-
-func (n *fieldNode) equal(m *fieldNode) bool {
-	if n == m {
-		return true
-	}
-	if n == nil || m == nil || n.key != m.key || n.line != m.line || n.column != m.column || len(n.children) != len(m.children) {
-		return false
-	}
-	for i := range n.children {
-		if !n.children[i].equal(&m.children[i]) {
-			return false
-		}
-	}
-	return true
+	return o.Source == p.Source && o.Position == p.Position && o.fields == p.fields
 }
 
 // SplitPath cuts "spec.http[0].match" into "spec", "http", "[0]", "match". A

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // Limits of one document, against input that is small to write and large to read.
@@ -96,8 +97,10 @@ func (w *walker) mapping(n *yaml.Node, s shape, path string, depth int, f fieldN
 		return nil, f, false
 	}
 	out := make(map[string]any, len(n.Content)/2)
-	oneofs := map[string]string{}
-	for _, e := range w.entries(n, path, depth) {
+	var oneofs map[string]string
+	entries := w.entries(n, path, depth)
+	f.children = make([]fieldNode, 0, len(entries))
+	for _, e := range entries {
 		key := e.key.Value
 		elem, name := shape{}, key
 		if s.class == classMap {
@@ -113,6 +116,9 @@ func (w *walker) mapping(n *yaml.Node, s shape, path string, depth int, f fieldN
 				if other, twice := oneofs[fs.oneof]; twice {
 					w.complain(e.key, join(path, key), "Keep one of the two", "%q and %q exclude each other", other, key)
 					continue
+				}
+				if oneofs == nil {
+					oneofs = map[string]string{}
 				}
 				oneofs[fs.oneof] = key
 			}
@@ -137,6 +143,7 @@ func (w *walker) sequence(n *yaml.Node, s shape, path string, depth int, f field
 		return nil, f, false
 	}
 	out := make([]any, 0, len(n.Content))
+	f.children = make([]fieldNode, 0, len(n.Content))
 	for i, c := range n.Content {
 		p := path + "[" + strconv.Itoa(i) + "]"
 		v, child, ok := w.value(c, s.elem(), p, depth+1)
@@ -247,13 +254,12 @@ func (w *walker) integer(n *yaml.Node, s shape, path string) (any, bool) {
 }
 
 func (w *walker) enumerated(n *yaml.Node, s shape, path string) (any, bool) {
+	if s.enum.Values().ByName(protoreflect.Name(n.Value)) != nil {
+		return n.Value, true
+	}
 	var names []string
 	for i := range s.enum.Values().Len() {
-		name := string(s.enum.Values().Get(i).Name())
-		if name == n.Value {
-			return name, true
-		}
-		names = append(names, name)
+		names = append(names, string(s.enum.Values().Get(i).Name()))
 	}
 	w.complain(n, path, didYouMean(n.Value, names), "%q is none of the values allowed here", short(n.Value))
 	return nil, false
@@ -284,7 +290,8 @@ type entry struct{ key, value *yaml.Node }
 // entries lists a mapping's entries with merge keys ("<<") resolved, complaining
 // about keys that aren't text and about repeated keys.
 func (w *walker) entries(n *yaml.Node, path string, depth int) []entry {
-	var own, merged []entry
+	var merged []entry
+	own := make([]entry, 0, len(n.Content)/2)
 	seen := make(map[string]int, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]

@@ -135,7 +135,7 @@ func (t *Tree) read(c Content, old *file) *file {
 			broken[item.Key] = known
 			lost = lost || !known
 		default:
-			next.objects[item.Key] = item.Object
+			next.objects[item.Key] = t.versioned(item.Object)
 		}
 		named[item.Key] = known
 		next.problems = append(next.problems, problems...)
@@ -149,6 +149,17 @@ func (t *Tree) read(c Content, old *file) *file {
 	return next
 }
 
+// versioned gives an object the version of its content. It is done here, and not
+// when the object becomes live, since here it is done on all cores.
+func (t *Tree) versioned(o *config.Object) *config.Object {
+	if live := t.live[o.Key]; o.SameContent(live) {
+		o.ResourceVersion = live.ResourceVersion
+	} else {
+		o.ResourceVersion = o.ContentHash()
+	}
+	return o
+}
+
 // recall makes a file of what is remembered of it, nil if nothing is.
 func (t *Tree) recall(path string) *file {
 	if t.remembered == nil {
@@ -156,7 +167,7 @@ func (t *Tree) recall(path string) *file {
 	}
 	f := &file{objects: map[config.Key]*config.Object{}}
 	for _, o := range t.remembered(path) {
-		f.objects[o.Key] = o
+		f.objects[o.Key] = t.versioned(o)
 	}
 	return f
 }
@@ -222,7 +233,7 @@ func (t *Tree) settle(key config.Key) (source.Change, bool) {
 	}
 	// A copy, because the object may have been live before and is immutable then.
 	next := *object
-	next.ResourceVersion, next.Generation = object.ContentHash(), 1
+	next.Generation = 1
 	if old != nil {
 		next.Generation = old.Generation
 		if !object.SameContent(old) {
