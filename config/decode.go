@@ -75,7 +75,7 @@ func Decode(data []byte, o DecodeOptions) Decoded {
 	if o.Namespace == "" {
 		o.Namespace = "default"
 	}
-	d := decoder{DecodeOptions: o}
+	d := decoder{DecodeOptions: o, quick: &quickParser{}}
 	if problem, ok := d.unreadable(data); ok {
 		return Decoded{FileProblems: Problems{problem}}
 	}
@@ -128,7 +128,10 @@ func (d Decoded) Problems() Problems {
 	return ps
 }
 
-type decoder struct{ DecodeOptions }
+type decoder struct {
+	DecodeOptions
+	quick *quickParser
+}
 
 func (d decoder) problem(code Code, pos Position, message, hint string) Problem {
 	return Problem{Severity: Error, Code: code.ID, Name: code.Name, Position: pos, Message: message, Hint: hint}
@@ -162,10 +165,13 @@ func (d decoder) document(text []byte, offset int) []Item {
 	if len(text) > MaxDocumentBytes {
 		return bad(offset+1, fmt.Sprintf("the document is larger than %d MiB", MaxDocumentBytes>>20), "Split it")
 	}
-	root, err := parse(plainJSON(withoutDirectives(text)))
-	if err != nil {
-		line, message := syntaxError(err)
-		return bad(offset+line, message, "Check the indentation and quotes around this line")
+	root := d.quick.parse(string(text))
+	if root == nil {
+		var err error
+		if root, err = parse(plainJSON(withoutDirectives(text))); err != nil {
+			line, message := syntaxError(err)
+			return bad(offset+line, message, "Check the indentation and quotes around this line")
+		}
 	}
 	for root != nil && root.Kind == yaml.DocumentNode && len(root.Content) > 0 {
 		root = root.Content[0]
