@@ -81,9 +81,6 @@ const (
 
 // RunControl runs the control plane until ctx ends.
 func RunControl(ctx context.Context, o ControlOptions) error {
-	if before := debug.SetGCPercent(gcPercent); before != goDefaultGCPercent {
-		debug.SetGCPercent(before) // the operator chose one with GOGC
-	}
 	c, err := newControl(o)
 	if err != nil {
 		return err
@@ -100,6 +97,10 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	if err := c.firstSnapshot(g.ctx); err != nil {
 		g.Stop()
 		return err
+	}
+	// Not earlier: reading a large configuration makes much garbage.
+	if before := debug.SetGCPercent(gcPercent); before != goDefaultGCPercent {
+		debug.SetGCPercent(before) // the operator chose one with GOGC
 	}
 	g.Go("translation", c.discovery.run)
 	g.Go("complaints", c.logProblems)

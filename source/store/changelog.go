@@ -52,10 +52,23 @@ type line struct {
 	At    uint64                `json:"at,omitempty"`
 }
 
-// record is an entry with the hash of its object, empty when deleted.
+// record is an entry with the hash of its object, empty when deleted. The
+// entry's body is made from the object when it is written.
 type record struct {
 	api.Entry
-	hash string
+	hash   string
+	object *config.Object
+}
+
+// line is what the log says of the record.
+func (r *record) line() line {
+	e := r.Entry
+	if r.object != nil {
+		if body, err := r.object.MarshalJSON(); err == nil {
+			e.Body = body
+		}
+	}
+	return line{Entry: &e, Hash: r.hash}
 }
 
 // openLog reads the log to its end. A last line that a crash cut short is
@@ -173,19 +186,7 @@ func (l *changeLog) append(records []record) error {
 			return fmt.Errorf("change log: %w", err)
 		}
 	}
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	if l.size == 0 {
-		if err := enc.Encode(line{State: l.known, At: l.revision}); err != nil {
-			return fmt.Errorf("change log: %w", err)
-		}
-	}
-	for _, r := range records {
-		if err := enc.Encode(line{Entry: &r.Entry, Hash: r.hash}); err != nil {
-			return fmt.Errorf("change log: %w", err)
-		}
-	}
-	_, err := l.file.Write(out.Bytes())
+	written, err := l.write(records)
 	if err == nil {
 		err = l.file.Sync()
 	}
@@ -193,11 +194,43 @@ func (l *changeLog) append(records []record) error {
 		_, serr := l.file.Seek(l.size, io.SeekStart)
 		return errors.Join(fmt.Errorf("change log: %w", err), l.file.Truncate(l.size), serr)
 	}
-	l.size += int64(out.Len())
+	l.size += written
 	for _, r := range records {
 		l.learn(line{Entry: &r.Entry, Hash: r.hash})
 	}
 	return nil
+}
+
+// writeAt is how much is collected before it is written: the first batch of a
+// large mesh needn't be in memory twice.
+const writeAt = 1 << 20
+
+// write adds records to the file and returns how many bytes they are.
+func (l *changeLog) write(records []record) (int64, error) {
+	var written int64
+	var out bytes.Buffer
+	flush := func() error {
+		n, err := out.WriteTo(l.file)
+		written += n
+		return err
+	}
+	enc := json.NewEncoder(&out)
+	if l.size == 0 {
+		if err := enc.Encode(line{State: l.known, At: l.revision}); err != nil {
+			return written, err
+		}
+	}
+	for i := range records {
+		if err := enc.Encode(records[i].line()); err != nil {
+			return written, err
+		}
+		if out.Len() >= writeAt {
+			if err := flush(); err != nil {
+				return written, err
+			}
+		}
+	}
+	return written, flush()
 }
 
 // rotate closes the current file under a name that sorts by revision, begins a

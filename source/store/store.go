@@ -136,11 +136,7 @@ func (s *Store) record(b source.Batch, via string) {
 		if existed {
 			r.Action = api.Configured
 		}
-		r.File, r.hash = c.Object.Origin.File, hash
-		body, err := c.Object.MarshalJSON()
-		if err == nil {
-			r.Body = body
-		}
+		r.File, r.hash, r.object = c.Object.Origin.File, hash, c.Object
 		records = append(records, r)
 	}
 	for key := range gone {
