@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -40,6 +41,7 @@ func kindOf(typeURL string) int {
 type catalog struct {
 	mu    sync.RWMutex
 	names [kindCount]map[string]int
+	list  [kindCount][]string // names by number
 	known map[uint64]*known
 }
 
@@ -73,8 +75,24 @@ func (c *catalog) id(kind int, name string) int {
 		return id
 	}
 	id = len(c.names[kind])
+	name = strings.Clone(name)
 	c.names[kind][name] = id
+	c.list[kind] = append(c.list[kind], name)
 	return id
+}
+
+// name is the name with a number.
+func (c *catalog) name(kind, id int) string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.list[kind][id]
+}
+
+// of finds what is known of the body with the hash; nil for none.
+func (c *catalog) of(h uint64) *known {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.known[h]
 }
 
 // look finds what is known of a body.

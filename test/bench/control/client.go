@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
@@ -20,8 +23,9 @@ import (
 )
 
 // client behaves as one sidecar: it subscribes to clusters, to the endpoints
-// of those, then to listeners and to the routes that they name, and
-// acknowledges everything.
+// of those, then to listeners and to the routes that they name, acknowledges
+// everything, and gives up what nothing refers to any more. When it comes back
+// on another stream, it tells what it has.
 type client struct {
 	index   int
 	sotw    bool
@@ -30,20 +34,35 @@ type client struct {
 	catalog *catalog
 	watch   *watch
 	want    [kindCount]int
+	// resumes keeps the versions of what it holds, to tell them on the next
+	// stream.
+	resumes bool
+	// refusing is, out of a thousand, how many responses it refuses.
+	refusing atomic.Int64
+	random   *rand.Rand // of refusals
 
 	bytes atomic.Int64
+	// endpointMark and routeMark are the highest marks that it has seen.
+	endpointMark, routeMark atomic.Int64
+	// heard says that listeners came on this stream, before which everything
+	// else has come that they need.
+	heard atomic.Bool
 
 	// What follows belongs to run until it has returned, but for mu.
 	stream  grpc.ClientStream
+	greeted bool
 	began   [kindCount]bool
 	version [kindCount]string
 	nonce   [kindCount]string
-	asked   [kindCount]map[string]bool
+	// asked counts what refers to each name that it subscribes to.
+	asked [kindCount]map[string]int
 
-	mu sync.Mutex // guards held and count
+	mu sync.Mutex // guards held, versions and count
 	// held is the hash of each resource that it has, by number of the name.
-	held  [kindCount][]uint64
-	count [kindCount]int
+	held [kindCount][]uint64
+	// versions are the server's words for those, if it resumes.
+	versions [kindCount]map[int]string
+	count    [kindCount]int
 }
 
 // Windows like a current Envoy's.
@@ -77,10 +96,8 @@ func (c *client) run(ctx context.Context, target string) error {
 }
 
 func (c *client) follow() error {
-	for i := range c.asked {
-		c.asked[i] = map[string]bool{}
-	}
-	if err := c.request(clusters, "", nil); err != nil {
+	c.greeted, c.began, c.version, c.nonce = false, [kindCount]bool{}, [kindCount]string{}, [kindCount]string{}
+	if err := c.begin(); err != nil {
 		return err
 	}
 	for {
@@ -97,6 +114,30 @@ func (c *client) follow() error {
 	}
 }
 
+// begin asks for clusters, and on a later stream for everything that was asked
+// for on the one before.
+func (c *client) begin() error {
+	fresh := c.asked[clusters] == nil
+	for kind := range c.asked {
+		if c.asked[kind] == nil {
+			c.asked[kind] = map[string]int{}
+		}
+	}
+	if err := c.request(ask{kind: clusters}); err != nil || fresh {
+		return err
+	}
+	for _, kind := range []int{assignments, listeners, routes, hosts} {
+		names := slices.Sorted(maps.Keys(c.asked[kind]))
+		if len(names) == 0 && kind != listeners {
+			continue
+		}
+		if err := c.request(ask{kind: kind, names: names}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // take takes a response into use, answers it and asks for what it refers to.
 func (c *client) take(b []byte) error {
 	parse := parseDelta
@@ -111,32 +152,48 @@ func (c *client) take(b []byte) error {
 	if kind < 0 {
 		return fmt.Errorf("a response of type %q, which was not asked for", r.typeURL)
 	}
-	news, of, err := c.keep(kind, r)
+	answer := ask{kind: kind, nonce: r.nonce, refused: c.refuse(r)}
+	next, err := c.keep(kind, r, answer.refused)
 	if err != nil {
 		return err
 	}
-	c.version[kind], c.nonce[kind] = r.version, r.nonce
+	c.nonce[kind] = r.nonce
+	if answer.refused == "" {
+		c.version[kind] = r.version
+	}
 	// What the response made necessary is asked for before it is acknowledged,
 	// as Envoy does.
-	if len(news) > 0 {
-		if err := c.request(of, "", news); err != nil {
+	if len(next.names)+len(next.gone) > 0 {
+		if err := c.request(next); err != nil {
 			return err
 		}
 	}
-	if err := c.request(kind, r.nonce, nil); err != nil {
+	if err := c.request(answer); err != nil {
 		return err
 	}
 	if kind == clusters && !c.began[listeners] {
-		if err := c.request(listeners, "", nil); err != nil {
+		if err := c.request(ask{kind: listeners}); err != nil {
 			return err
 		}
+	}
+	if kind == listeners {
+		c.heard.Store(true)
 	}
 	c.watch.saw(c, kind, r)
 	return nil
 }
 
-// keep notes what the client has now, and returns names that it has to ask for.
-func (c *client) keep(kind int, r *response) (news []string, of int, err error) {
+// refuse chooses, now and then, a resource that the client will not take.
+func (c *client) refuse(r *response) string {
+	if len(r.resources) == 0 || c.refusing.Load() == 0 || c.random.Int64N(1000) >= c.refusing.Load() {
+		return ""
+	}
+	return r.resources[c.random.IntN(len(r.resources))].name
+}
+
+// keep notes what the client has now, without what it refused, and returns
+// which names it has to ask for and to give up.
+func (c *client) keep(kind int, r *response, refused string) (next ask, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	whole := c.sotw && (kind == clusters || kind == listeners)
@@ -148,44 +205,93 @@ func (c *client) keep(kind int, r *response) (news []string, of int, err error) 
 		h := hash(b.value)
 		k, err := c.catalog.look(kind, b, h)
 		if err != nil {
-			return nil, 0, err
+			return ask{}, err
 		}
-		c.setLocked(kind, k.id, h)
 		if whole {
 			seen[k.id] = true
 		}
-		for _, name := range k.refs {
-			of = k.kind
-			if !c.asked[of][name] {
-				c.asked[of][name] = true
-				news = append(news, name)
-			}
+		if refused != "" && b.name == refused || c.gaveUp(kind, b.name) {
+			continue
 		}
+		c.setLocked(kind, k.id, h, b.version, &next)
 	}
 	for _, name := range r.removed {
-		c.setLocked(kind, c.catalog.id(kind, name), 0)
+		c.setLocked(kind, c.catalog.id(kind, name), 0, "", &next)
 	}
 	if whole {
 		for id, h := range c.held[kind] {
 			if h != 0 && !seen[id] {
-				c.setLocked(kind, id, 0)
+				c.setLocked(kind, id, 0, "", &next)
 			}
 		}
 	}
-	return news, of, nil
+	c.forgetLocked(&next)
+	return next, nil
 }
 
-func (c *client) setLocked(kind, id int, h uint64) {
+// gaveUp reports whether a resource crossed the client's word that it does not
+// need it any more.
+func (c *client) gaveUp(kind int, name string) bool {
+	return (kind == assignments || kind == routes) && c.asked[kind][name] == 0
+}
+
+// setLocked notes one resource, and in next what it refers to and no longer
+// refers to.
+func (c *client) setLocked(kind, id int, h uint64, version string, next *ask) {
 	for len(c.held[kind]) <= id {
 		c.held[kind] = append(c.held[kind], 0)
 	}
-	switch old := c.held[kind][id]; {
+	old := c.held[kind][id]
+	switch {
 	case old == 0 && h != 0:
 		c.count[kind]++
 	case old != 0 && h == 0:
 		c.count[kind]--
 	}
 	c.held[kind][id] = h
+	if c.resumes {
+		if c.versions[kind] == nil {
+			c.versions[kind] = map[int]string{}
+		}
+		if c.versions[kind][id] = version; h == 0 {
+			delete(c.versions[kind], id)
+		}
+	}
+	if old == h {
+		return
+	}
+	// New references first, so that what both versions refer to is kept.
+	if k := c.catalog.of(h); k != nil {
+		for _, name := range k.refs {
+			next.kind = k.kind
+			if c.asked[k.kind][name]++; c.asked[k.kind][name] == 1 {
+				next.names = append(next.names, name)
+			}
+		}
+	}
+	if k := c.catalog.of(old); k != nil {
+		for _, name := range k.refs {
+			next.kind = k.kind
+			c.asked[k.kind][name]--
+			next.gone = append(next.gone, name)
+		}
+	}
+}
+
+// forgetLocked leaves in next.gone those names that nothing refers to, and
+// drops their resources.
+func (c *client) forgetLocked(next *ask) {
+	slices.Sort(next.gone)
+	next.gone = slices.DeleteFunc(slices.Compact(next.gone), func(name string) bool {
+		return c.asked[next.kind][name] > 0
+	})
+	var below ask
+	for _, name := range next.gone {
+		delete(c.asked[next.kind], name)
+		c.setLocked(next.kind, c.catalog.id(next.kind, name), 0, "", &below)
+	}
+	// A name that came and went within one response was never asked for.
+	next.names = slices.DeleteFunc(next.names, func(name string) bool { return c.asked[next.kind][name] == 0 })
 }
 
 // complete reports whether the client has as many resources of each kind as it
@@ -201,26 +307,38 @@ func (c *client) complete() bool {
 	return true
 }
 
-// request subscribes to names, or answers a response if it has a nonce. The
-// first request of clusters and of listeners asks for all.
-func (c *client) request(kind int, nonce string, names []string) error {
-	first := !c.began[clusters]
-	c.began[kind] = true
+// ask is one request: it subscribes to names and gives others up, or answers
+// the response with the nonce, unfavourably if a resource is refused.
+type ask struct {
+	kind        int
+	names, gone []string
+	nonce       string
+	refused     string
+}
+
+// request sends it. The first request of clusters and of listeners asks for all.
+func (c *client) request(a ask) error {
 	var m proto.Message
+	var detail *rpcstatus.Status
+	if a.refused != "" {
+		detail = &rpcstatus.Status{Code: int32(codes.InvalidArgument), Message: "Error adding/updating " + a.refused + ": refused by the load program"}
+	}
+	node := c.node
+	if c.greeted {
+		node = nil
+	}
 	if c.sotw {
-		r := &discoveryv3.DiscoveryRequest{TypeUrl: kinds[kind], VersionInfo: c.version[kind], ResponseNonce: c.nonce[kind]}
-		if first {
-			r.Node = c.node
-		}
-		r.ResourceNames = slices.Sorted(maps.Keys(c.asked[kind]))
-		m = r
+		m = &discoveryv3.DiscoveryRequest{TypeUrl: kinds[a.kind], VersionInfo: c.version[a.kind], ResponseNonce: c.nonce[a.kind], Node: node,
+			ResourceNames: slices.Sorted(maps.Keys(c.asked[a.kind])), ErrorDetail: detail}
 	} else {
-		r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: kinds[kind], ResponseNonce: nonce, ResourceNamesSubscribe: names}
-		if first {
-			r.Node = c.node
+		r := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: kinds[a.kind], ResponseNonce: a.nonce, Node: node,
+			ResourceNamesSubscribe: a.names, ResourceNamesUnsubscribe: a.gone, ErrorDetail: detail}
+		if !c.began[a.kind] && c.resumes {
+			r.InitialResourceVersions = c.claims(a.kind)
 		}
 		m = r
 	}
+	c.greeted, c.began[a.kind] = true, true
 	err := c.stream.SendMsg(m)
 	if errors.Is(err, io.EOF) {
 		// The stream has ended; receiving tells why.
@@ -232,4 +350,15 @@ func (c *client) request(kind int, nonce string, names []string) error {
 		}
 	}
 	return err
+}
+
+// claims are the versions of what the client holds of a kind.
+func (c *client) claims(kind int) map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make(map[string]string, len(c.versions[kind]))
+	for id, version := range c.versions[kind] {
+		out[c.catalog.name(kind, id)] = version
+	}
+	return out
 }

@@ -6,6 +6,11 @@
 // every client must hold exactly what a translation from scratch says. The
 // figures are printed beside the goals and beside istiod's.
 //
+// With -chaos it measures nothing: two control planes serve one configuration,
+// are killed in turn while it changes all the time, and clients come and go,
+// refuse, stall and attack. Whoever behaves must get every change within a
+// bound, and at the end hold exactly what it shall.
+//
 // Who calls it: `make bench-control`, and CI with -short. Goroutines: one for
 // each client and those of its gRPC connection, all ended before it exits.
 //
@@ -36,6 +41,7 @@ type options struct {
 	profile  string
 	goals    bool
 	custom   scenario
+	chaos    chaosOptions
 }
 
 func main() {
@@ -54,6 +60,11 @@ func main() {
 	flag.BoolVar(&o.custom.sotw, "sotw", false, "its clients speak the state-of-the-world protocol")
 	flag.BoolVar(&o.custom.ours, "ours", false, "its clients are Lateen's proxies instead of stock Envoys")
 	flag.DurationVar(&o.custom.churn, "churn", 0, "and then 100 endpoint changes a second for so long")
+	flag.DurationVar(&o.chaos.lasts, "chaos", 0, "instead of measuring: replicas that are killed, clients that come and go, refuse, stall and attack, for so long")
+	flag.Uint64Var(&o.chaos.seed, "seed", 1, "what happens in that time; an odd one has a Sidecar for each namespace")
+	flag.IntVar(&o.chaos.attackers, "attackers", 8, "malicious clients at any moment of it")
+	flag.DurationVar(&o.chaos.bound, "bound", 20*time.Second, "how long a change may take in it to a client left in peace")
+	flag.Int64Var(&o.chaos.memory, "memory", 600<<20, "bytes that a control plane may use in it")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -64,6 +75,11 @@ func main() {
 }
 
 func run(ctx context.Context, o options, out io.Writer) error {
+	if o.chaos.lasts > 0 {
+		o.chaos.lateen = o.lateen
+		o.chaos.services, o.chaos.clients = max(o.custom.services, chaosServices), max(o.custom.clients, chaosClients)
+		return runChaos(ctx, o.chaos, out)
+	}
 	if o.short {
 		return runShort(ctx, o, out)
 	}

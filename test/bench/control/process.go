@@ -20,7 +20,9 @@ import (
 // process is the control plane under measurement.
 type process struct {
 	cmd    *exec.Cmd
+	binary string
 	dir    string
+	config string // shared by replicas; "" for dir/config
 	port   int
 	exited chan error
 	// ready is how long it took from its start until it was ready.
@@ -30,34 +32,45 @@ type process struct {
 // startControl starts the binary's control role on dir, which has config/ in
 // it, and waits until it is ready.
 func startControl(ctx context.Context, binary, dir string) (*process, error) {
-	port, err := freePorts()
+	port, err := freePorts(21010)
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "control.log"))
+	p := &process{binary: binary, dir: dir, port: port}
+	return p, p.start(ctx)
+}
+
+// start starts it, again if it was stopped or killed, at the same address.
+func (p *process) start(ctx context.Context) error {
+	log, err := os.OpenFile(filepath.Join(p.dir, "control.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
-		return nil, fmt.Errorf("control plane: %w", err)
+		return fmt.Errorf("control plane: %w", err)
 	}
 	defer log.Close()
-	p := &process{dir: dir, port: port, exited: make(chan error, 1)}
-	p.cmd = exec.Command(binary, "control", "--dir", dir, "--control-port", strconv.Itoa(port), "--log-level", "warning")
+	args := []string{"control", "--dir", p.dir, "--control-port", strconv.Itoa(p.port), "--log-level", "warning"}
+	if p.config != "" {
+		args = append(args, "--config-dir", p.config)
+	}
+	p.cmd, p.exited = exec.Command(p.binary, args...), make(chan error, 1)
 	p.cmd.Stdout, p.cmd.Stderr = log, log
 	began := time.Now()
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("control plane: %w (build it with `make build`)", err)
+		return fmt.Errorf("control plane: %w (build it with `make build`)", err)
 	}
-	go func() { p.exited <- p.cmd.Wait() }()
+	cmd, exited := p.cmd, p.exited
+	go func() { exited <- cmd.Wait() }()
 	if err := p.waitReady(ctx); err != nil {
 		p.stop()
-		return nil, err
+		return err
 	}
 	p.ready = time.Since(began)
-	return p, nil
+	return nil
 }
 
-// freePorts finds a port P such that P, P+2 and P+4 are free at the moment.
-func freePorts() (int, error) {
-	for port := 21010; port < 29000; port += 10 {
+// freePorts finds a port P, not below first, such that P, P+2 and P+4 are free
+// at the moment.
+func freePorts(first int) (int, error) {
+	for port := first; port < 29000; port += 10 {
 		free := true
 		for _, offset := range []int{0, 2, 4} {
 			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port+offset)))
@@ -109,6 +122,23 @@ func (p *process) stop() {
 	case <-time.After(10 * time.Second):
 		_ = p.cmd.Process.Kill()
 		<-p.exited
+	}
+}
+
+// kill ends the process without a chance to tidy up.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill() // it may have ended by itself
+	<-p.exited
+}
+
+// running reports whether it has not ended.
+func (p *process) running() bool {
+	select {
+	case err := <-p.exited:
+		p.exited <- err
+		return false
+	default:
+		return true
 	}
 }
 

@@ -16,6 +16,9 @@ import (
 type watch struct {
 	goal  atomic.Pointer[goal]
 	churn atomic.Pointer[churn]
+	// arrived is told of each mark that a client sees for the first time; nil if
+	// nobody cares for marks.
+	arrived func(mark int)
 }
 
 // goal is something that each client reaches once.
@@ -34,6 +37,9 @@ func (w *watch) saw(c *client, kind int, r *response) {
 	}
 	if ch := w.churn.Load(); ch != nil {
 		ch.saw(kind, r)
+	}
+	if w.arrived != nil {
+		c.noteMarks(kind, r)
 	}
 }
 

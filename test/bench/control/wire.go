@@ -54,8 +54,9 @@ type response struct {
 
 // body is a resource's name and marshalled message.
 type body struct {
-	name  string
-	value []byte
+	name    string
+	version string // delta only
+	value   []byte
 }
 
 var errMalformed = errors.New("malformed response")
@@ -98,6 +99,8 @@ func parseDelta(b []byte) (*response, error) {
 			var one body
 			inner = errors.Join(inner, fields(value, func(number protowire.Number, value []byte) {
 				switch number {
+				case 1:
+					one.version = string(value)
 				case 2:
 					inner = errors.Join(inner, fields(value, one.take))
 				case 3:
