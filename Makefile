@@ -8,7 +8,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X lateen.dev/lateen/app.version=$(VERSION) -X main.version=$(VERSION)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
-# How long each fuzzer runs in `make fuzz`; `make test` uses a shorter time.
+# How long each fuzzer runs in `make fuzz`; `make test` gives each some thousand inputs.
 FUZZTIME ?= 30s
 
 export CGO_ENABLED ?= 0
