@@ -76,12 +76,17 @@ func (d *demo) checkAllV1(ctx context.Context) (string, error) {
 	return "20 of 20 requests at v1", d.expectOnly(ctx, "virtual-service-all-v1.yaml", "v1", b, 20)
 }
 
-func (d *demo) checkUser(ctx context.Context) (string, error) {
-	jason, err := d.login(ctx, "jason")
-	if err != nil {
-		return "", err
+// twoUsers returns jason's browser and one in which nobody has logged in.
+func (d *demo) twoUsers(ctx context.Context) (jason, other *http.Client, err error) {
+	if jason, err = d.login(ctx, "jason"); err != nil {
+		return nil, nil, err
 	}
-	other, err := newBrowser()
+	other, err = newBrowser()
+	return jason, other, err
+}
+
+func (d *demo) checkUser(ctx context.Context) (string, error) {
+	jason, other, err := d.twoUsers(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -122,7 +127,7 @@ func (d *demo) checkNinety(ctx context.Context) (string, error) {
 	return d.share(ctx, "virtual-service-reviews-90-10.yaml", "v1", 200, 155, 198)
 }
 
-// ratingsTook asks productpage for ratings, and says how long it took.
+// ratings asks productpage for ratings, and says how long it took.
 func (d *demo) ratings(ctx context.Context, b *http.Client) (status int, took time.Duration, err error) {
 	started := time.Now()
 	status, _, err = fetch(ctx, b, d.url("/api/v1/products/0/ratings"))
@@ -133,11 +138,7 @@ func (d *demo) checkDelay(ctx context.Context) (string, error) {
 	if err := d.applySample(ctx, "virtual-service-ratings-test-delay.yaml"); err != nil {
 		return "", err
 	}
-	jason, err := d.login(ctx, "jason")
-	if err != nil {
-		return "", err
-	}
-	other, err := newBrowser()
+	jason, other, err := d.twoUsers(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -159,11 +160,7 @@ func (d *demo) checkAbort(ctx context.Context) (string, error) {
 	if err := d.applySample(ctx, "virtual-service-ratings-test-abort.yaml"); err != nil {
 		return "", err
 	}
-	jason, err := d.login(ctx, "jason")
-	if err != nil {
-		return "", err
-	}
-	other, err := newBrowser()
+	jason, other, err := d.twoUsers(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -181,7 +178,7 @@ func (d *demo) checkAbort(ctx context.Context) (string, error) {
 	return fmt.Sprintf("jason got %d, others %d", broken, fine), d.applySample(ctx, "virtual-service-all-v1.yaml")
 }
 
-// mirrored counts the requests that a version of reviews got as a mirror.
+// requestsAt counts the requests that a proxy has taken in for its program.
 func (d *demo) requestsAt(ctx context.Context, proxy string) (int, error) {
 	metrics, err := d.admin(ctx, proxy, "/stats/prometheus")
 	if err != nil {
