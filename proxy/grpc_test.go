@@ -2,7 +2,11 @@ package proxy
 
 import (
 	"context"
+	"encoding/base64"
+	"io"
 	"net"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -64,4 +68,72 @@ func TestGRPC(t *testing.T) {
 	b.waitForMetric(`istio_requests_total{`, `request_protocol="grpc"`, `grpc_response_status="0"`)
 	b.waitForMetric(`istio_requests_total{`, `request_protocol="grpc"`, `grpc_response_status="5"`)
 	b.waitForMetric(`istio_response_messages_total{`, `grpc_response_status="0"`, `} 1`)
+}
+
+// TestGRPCWeb speaks gRPC-Web over HTTP/1 to a gRPC server.
+func TestGRPCWeb(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gs, hs := grpc.NewServer(), health.NewServer()
+	healthpb.RegisterHealthServer(gs, hs)
+	go gs.Serve(ln) //nolint:errcheck // ends with Stop
+	defer gs.Stop()
+	b := newBed(t)
+	b.cluster("grpc", ln.Addr().String()).Protocol.Version = plan.HTTP2
+	b.cluster("none")
+	b.cluster("web", server(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadGateway)
+		io.WriteString(w, "an error page") //nolint:errcheck // a test server
+	}))
+	m := manager(t, b.route("/none", "none"), b.route("/web", "web"), b.route("/", "grpc"))
+	m.Filters = append([]plan.HTTPFilter{{Config: &plan.Stats{}}, {Config: &plan.GRPCWeb{}}}, m.Filters...)
+	b.listen(m)
+	const ok = "\x00\x00\x00\x00\x02\x08\x01\x80\x00\x00\x00\x1egrpc-status:0\r\ngrpc-message:\r\n"
+	unknown := "\x00\x00\x00\x00\x05\x0a\x03abc"
+	for _, tc := range []struct {
+		name, path, contentType, body string
+		wantType, want, status        string
+	}{
+		{"binary", "/grpc.health.v1.Health/Check", "application/grpc-web", "\x00\x00\x00\x00\x00", "application/grpc-web+proto", ok, ""},
+		{"text", "/grpc.health.v1.Health/Check", "application/grpc-web-text", "AAAAAAA=", "application/grpc-web-text+proto", ok, ""},
+		{"the server's error", "/grpc.health.v1.Health/Check", "application/grpc-web+proto", unknown, "application/grpc-web+proto", "", "5"},
+		{"the proxy's error", "/none", "application/grpc-web+proto", unknown, "application/grpc-web+proto", "", "14"},
+		{"no gRPC server", "/web", "application/grpc-web+proto", unknown, "application/grpc-web+proto", "", "14"},
+		{"bad base64", "/grpc.health.v1.Health/Check", "application/grpc-web-text", "A===", "application/grpc-web-text+proto", "", "13"},
+		{"gRPC in JSON is left alone", "/web", "application/grpc-web+json", "{}", "text/plain; charset=utf-8", "an error page", ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			resp, err := http.Post("http://"+b.addr+tc.path, tc.contentType, strings.NewReader(tc.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			body, err := io.ReadAll(resp.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(tc.wantType, "-text") {
+				// The segments are padded each by itself.
+				body = decodeSegments(t, body)
+			}
+			if resp.Header.Get("Content-Type") != tc.wantType || string(body) != tc.want || resp.Header.Get("Grpc-Status") != tc.status || len(resp.Trailer) > 0 {
+				t.Errorf("%v %q, trailers %v", resp.Header, body, resp.Trailer)
+			}
+		})
+	}
+	b.waitForMetric(`istio_requests_total{`, `request_protocol="grpc"`, `grpc_response_status="0"`, `} 2`)
+	b.waitForMetric(`istio_requests_total{`, `request_protocol="grpc"`, `grpc_response_status="5"`)
+}
+
+func decodeSegments(t *testing.T, text []byte) (out []byte) {
+	t.Helper()
+	for ; len(text) >= 4; text = text[4:] {
+		var err error
+		if out, err = base64.StdEncoding.AppendDecode(out, text[:4]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return out
 }

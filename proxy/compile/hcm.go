@@ -26,7 +26,7 @@ var (
 		always_set_request_id_in_response forward_client_cert_details set_current_client_cert_details
 		proxy_100_continue represent_ipv4_remote_address_as_ipv4_mapped_ipv6 upgrade_configs normalize_path
 		merge_slashes path_with_escaped_slashes_action request_id_extension local_reply_config
-		strip_matching_host_port strip_any_host_port stream_error_on_invalid_http_message
+		strip_matching_host_port strip_any_host_port strip_trailing_host_dot stream_error_on_invalid_http_message
 		append_local_overload record_route_resolution_stats`)
 	commonHTTPFields = fields(`idle_timeout max_connection_duration max_headers_count max_response_headers_kb
 		max_stream_duration max_requests_per_connection`)
@@ -137,6 +137,7 @@ func hcmEnums(out *plan.HTTPConnectionManager, m *hcmv3.HttpConnectionManager) e
 	if m.GetStripAnyHostPort() {
 		out.StripPort = plan.StripAnyPort
 	}
+	out.StripTrailingDot = m.GetStripTrailingHostDot()
 	out.Path = plan.PathNormalization{Normalize: m.GetNormalizePath().GetValue(), MergeSlashes: m.GetMergeSlashes()}
 	switch m.GetPathWithEscapedSlashesAction() {
 	case hcmv3.HttpConnectionManager_REJECT_REQUEST:

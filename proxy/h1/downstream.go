@@ -91,6 +91,17 @@ func (c *Conn) Requests() uint64 { return c.requests }
 // CloseAfter ends the connection after this exchange.
 func (c *Conn) CloseAfter() { c.closing = true }
 
+// Finish throws away what has been received of the request's body and not been asked for, and tells whether that was
+// all of it, so that another request may follow. It must not be called beside Next.
+func (c *Conn) Finish() bool {
+	for !c.buf.body.Done() && c.at < c.end {
+		if _, err := c.piece(); err != nil {
+			return false
+		}
+	}
+	return c.buf.body.Done()
+}
+
 // Space implements sock.Session.
 func (c *Conn) Space() []byte {
 	if c.buf == nil {
@@ -296,6 +307,9 @@ func (c *Conn) Respond(h *http1.Head, first exchange.Piece) error {
 	c.chooseFraming(h)
 	c.closing = c.closing || c.draining()
 	out := http1.AppendResponse(c.buf.out[:0], h)
+	if c.minor == 0 {
+		out[len("HTTP/1.")] = '0' // as Envoy does: some old clients look at it
+	}
 	switch {
 	case h.Framing == http1.FramingTunnel:
 		c.closing = true

@@ -113,7 +113,7 @@ func (c *conn) Handle(d *h1.Conn) {
 	if limit := c.m.cfg.Limits.MaxRequestsPerConnection; limit > 0 && d.Requests() >= uint64(limit) {
 		d.CloseAfter()
 	}
-	s.client = d.Sock()
+	s.client, s.http1 = d.Sock(), d
 	s.run()
 	s.give()
 }

@@ -26,7 +26,7 @@ func (s *stream) exchange(up exchange.Upstream) (o outcome, done bool) {
 		return s.tryFailed(err), false
 	}
 	if !first.End {
-		if s.duplex() {
+		if s.duplex(up) {
 			p := s.startPump(up)
 			defer p.join()
 		} else if !s.sendBody(up) {
@@ -44,8 +44,9 @@ const longBody = 64 << 10
 
 // duplex tells whether the request's body may have to be read while the response is being awaited. A short body of
 // known length is always sent to its end; of others the client may hold back a part until it has seen some of the answer.
-func (s *stream) duplex() bool {
-	return s.req.Framing != http1.FramingLength || s.req.ContentLength > longBody || s.rec.Protocol == telemetry.ProtocolHTTP2 ||
+// A server that speaks HTTP/2 may open no window for even a short one, and is waited for with the limits on answers.
+func (s *stream) duplex(up exchange.Upstream) bool {
+	return !up.Framed() || s.req.Framing != http1.FramingLength || s.req.ContentLength > longBody || s.rec.Protocol == telemetry.ProtocolHTTP2 ||
 		s.req.ExpectContinue && s.m.cfg.Proxy100Continue
 }
 
@@ -139,7 +140,11 @@ func (s *stream) waitDeadline(began sock.Instant) (at sock.Instant, flag telemet
 	if r.whole {
 		earlier(r.timeouts.PerTryIdle, began, telemetry.FlagStreamIdleTimeout, "upstream_per_try_idle_timeout")
 	}
-	earlier(r.idle, began, telemetry.FlagStreamIdleTimeout, "stream_idle_timeout")
+	active := began
+	if s.pump != nil {
+		active = max(began, sock.Instant(s.pump.last.Load()))
+	}
+	earlier(r.idle, active, telemetry.FlagStreamIdleTimeout, detailStreamIdle)
 	earlier(r.timeouts.MaxStream, s.start, telemetry.FlagUpstreamMaxStreamDurationReached, "upstream_max_stream_duration_reached")
 	return at, flag, detail
 }
@@ -153,6 +158,11 @@ func (s *stream) await(up exchange.Upstream, began sock.Instant) (o outcome, don
 		first, err := up.Response(&s.resp, s.down.Framed())
 		switch {
 		case errors.Is(err, exchange.ErrTimeout):
+			if detail == detailStreamIdle && s.pumpedLately() {
+				at, flag, detail = s.waitDeadline(began)
+				up.Deadline(at)
+				continue
+			}
 			return s.timedOut(flag, detail), false
 		case err != nil:
 			return s.tryFailed(err), false
@@ -251,6 +261,9 @@ func (s *stream) respond(up exchange.Upstream, first exchange.Piece, began sock.
 		send.End = false
 	}
 	s.answered = true
+	if !tunnel {
+		s.announceClose()
+	}
 	if err := s.down.Respond(h, send); err != nil {
 		s.gone.Store(true)
 		return
@@ -278,7 +291,10 @@ func (s *stream) respond(up exchange.Upstream, first exchange.Piece, began sock.
 	s.copyBody(up)
 }
 
-const detailViaUpstream = "via_upstream"
+const (
+	detailViaUpstream = "via_upstream"
+	detailStreamIdle  = "stream_idle_timeout"
+)
 
 func (s *stream) ended() {
 	s.router.complete = true
@@ -343,7 +359,7 @@ func (s *stream) cutOff(err error) {
 	reason, flag := "connection_termination", telemetry.FlagUpstreamConnectionTermination
 	switch {
 	case errors.Is(err, exchange.ErrTimeout):
-		reason, flag = "stream_idle_timeout", telemetry.FlagStreamIdleTimeout
+		reason, flag = detailStreamIdle, telemetry.FlagStreamIdleTimeout
 		if s.router.deadline != 0 && sock.Now() >= s.router.deadline {
 			reason, flag = "response_timeout", telemetry.FlagUpstreamRequestTimeout
 			s.router.cluster.Stats.Inc(s.c.acc.Shard, upstream.RqTimeout)

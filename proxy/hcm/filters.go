@@ -6,9 +6,11 @@ import (
 
 	"lateen.dev/lateen/proxy/filter/cors"
 	"lateen.dev/lateen/proxy/filter/fault"
+	"lateen.dev/lateen/proxy/filter/grpcweb"
 	"lateen.dev/lateen/proxy/filter/rbac"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/telemetry"
+	"lateen.dev/lateen/wire/header"
 )
 
 // runFilters lets the manager's filters decide in their order. It reports false when one has answered the request.
@@ -51,8 +53,18 @@ func (s *stream) runFilter(st *step, config plan.HTTPFilterConfig) bool {
 		if policy, ok := config.(*plan.CORS); ok {
 			return s.cors(policy)
 		}
+	case st.grpcWeb:
+		s.bridgeGRPCWeb()
 	}
 	return true
+}
+
+// bridgeGRPCWeb makes a gRPC-Web request a gRPC one from here on.
+func (s *stream) bridgeGRPCWeb() {
+	if kind := grpcweb.KindOf(s.req.Get(header.ContentType)); kind != grpcweb.No {
+		s.down = grpcweb.New(s.down, s.req, kind)
+		s.grpc = true
+	}
 }
 
 func (s *stream) rbac(r *plan.RBAC) bool {

@@ -36,6 +36,7 @@ type step struct {
 	rbac     *plan.RBAC
 	fault    *plan.Fault
 	cors     *plan.CORS
+	grpcWeb  bool
 }
 
 // New compiles a manager. stats may come from a manager that this one replaces.
@@ -83,6 +84,8 @@ func compileFilters(list []plan.HTTPFilter) filters {
 			s.fault = c
 		case *plan.CORS:
 			s.cors = c
+		case *plan.GRPCWeb:
+			s.grpcWeb = true
 		default:
 			continue
 		}

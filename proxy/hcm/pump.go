@@ -15,6 +15,7 @@ type pump struct {
 	done    chan struct{}
 	stopped atomic.Bool  // by join
 	last    atomic.Int64 // when the last piece came, a sock.Instant
+	ended   atomic.Bool  // the last piece has come
 
 	// what the goroutine leaves behind
 	received int64
@@ -46,6 +47,8 @@ func (p *pump) run() {
 		}
 		p.received += int64(len(piece.Data))
 		p.last.Store(int64(sock.Now()))
+		// Before the server can have it, so that an answer to the whole request is never taken for an early one.
+		p.ended.Store(piece.End)
 		s.countIn(piece)
 		s.keepPiece(piece) // the main goroutine looks at it only after join
 		if err := p.up.Write(piece, s.requestTrailers(piece)); err != nil {
@@ -76,6 +79,17 @@ func (p *pump) join() {
 		s.rec.RequestReceived = p.end.Sub(s.start)
 	} else {
 		s.router.keeping = false // the rest can't be read any more
+	}
+}
+
+// announceClose tells an HTTP/1 client, with the response's head, that the connection ends with this exchange, because
+// the rest of its request isn't waited for. A response may begin before the request is complete and both go on; but
+// nobody knows at this point, and a client that writes another request into an end that it wasn't told of has lost it.
+func (s *stream) announceClose() {
+	switch {
+	case s.http1 == nil || s.router.whole:
+	case s.pump != nil && !s.pump.ended.Load(), s.pump == nil && !s.http1.Finish():
+		s.http1.CloseAfter()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"lateen.dev/lateen/proxy/exchange"
 	"lateen.dev/lateen/proxy/filter/cors"
+	"lateen.dev/lateen/proxy/filter/grpcweb"
 	"lateen.dev/lateen/telemetry"
 	"lateen.dev/lateen/wire/header"
 	"lateen.dev/lateen/wire/http1"
@@ -22,7 +23,6 @@ type reply struct {
 	grpcStatus  int  // for gRPC requests; 0 derives it from status
 	overloaded  bool // adds x-envoy-overloaded
 	preflight   bool // adds the answer to a CORS preflight
-	routed      bool // the route's response header mutations apply
 	allow       bool
 }
 
@@ -49,6 +49,13 @@ func (s *stream) reply(r reply) {
 	h.Reset()
 	h.Status = r.status
 	s.rec.ResponseCode = uint16(r.status)
+	if r.location != nil {
+		h.AddName(nameLocation, r.location)
+	}
+	if s.decision.Headers != nil {
+		// Whoever answers, the route's mutations apply; those of local_reply_config come after them.
+		s.mutate(&h.List, s.decision.Headers.Response)
+	}
 	s.localReply(&r)
 	h.Status = int(s.rec.ResponseCode)
 	if s.grpc {
@@ -60,17 +67,11 @@ func (s *stream) reply(r reply) {
 		}
 		h.AddKnown(header.ContentType, ct)
 	}
-	if r.location != nil {
-		h.AddName(nameLocation, r.location)
-	}
 	if r.overloaded {
 		h.AddKnown(header.XEnvoyOverloaded, textTrue)
 	}
 	if r.preflight {
 		cors.PreflightHeaders(&h.List, s.corsRule, cors.Verdict{Preflight: true, Allowed: r.allow}, cors.Origin(&s.head))
-	}
-	if r.routed || r.location != nil {
-		s.mutate(&h.List, s.decision.Headers.Response)
 	}
 	s.send(h, r.bytes)
 }
@@ -84,6 +85,7 @@ func (s *stream) send(h *http1.Head, body []byte) {
 	}
 	s.finalHeaders(h, false)
 	s.answered = true
+	s.announceClose()
 	if err := s.down.Respond(h, exchange.Piece{Data: body, End: true}); err != nil {
 		s.gone.Store(true)
 		return
@@ -97,49 +99,17 @@ func (s *stream) send(h *http1.Head, body []byte) {
 // grpcReply turns a reply into the trailers-only response that gRPC clients understand.
 func (s *stream) grpcReply(h *http1.Head, r *reply) {
 	status := r.grpcStatus
-	if status == 0 {
-		status = grpcStatusOf(h.Status)
+	if status == 0 && h.Status != 200 {
+		status = grpcweb.StatusOf(h.Status)
 	}
 	h.Status = 200
 	s.rec.ResponseCode, s.rec.GRPCStatus = 200, int16(status)
 	h.AddKnown(header.ContentType, textGRPC)
 	h.AddKnown(header.GRPCStatus, strconv.AppendInt(nil, int64(status), 10))
 	if len(r.bytes) > 0 {
-		h.AddName(nameGRPCMsg, percentEncode(r.bytes))
+		h.AddName(nameGRPCMsg, grpcweb.PercentEncode(r.bytes))
 		r.bytes = nil
 	}
-}
-
-// grpcStatusOf maps a status as gRPC's clients do.
-func grpcStatusOf(status int) int {
-	switch status {
-	case 200:
-		return 0
-	case 400:
-		return 13
-	case 401:
-		return 16
-	case 403:
-		return 7
-	case 404:
-		return 12
-	case 429, 502, 503, 504:
-		return 14
-	}
-	return 2
-}
-
-func percentEncode(b []byte) []byte {
-	out := make([]byte, 0, len(b))
-	for _, c := range b {
-		if c >= ' ' && c <= '~' && c != '%' {
-			out = append(out, c)
-			continue
-		}
-		const digits = "0123456789ABCDEF"
-		out = append(out, '%', digits[c>>4], digits[c&15])
-	}
-	return out
 }
 
 // localReply applies the manager's local_reply_config.

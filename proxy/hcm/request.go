@@ -9,6 +9,7 @@ import (
 	"net/url"
 
 	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/proxy/route"
 	"lateen.dev/lateen/telemetry"
 	"lateen.dev/lateen/wire/header"
 	"lateen.dev/lateen/wire/http1"
@@ -31,17 +32,12 @@ func (s *stream) prepare() bool {
 		h.Upgrade = false
 		h.Remove(header.HTTP2Settings)
 	}
-	if h.Upgrade && !s.upgradeAllowed(h.Get(header.Upgrade)) {
-		return s.refuse(403, "upgrade_failed")
-	}
-	if h.Method == http1.MethodConnect && !s.upgradeAllowed(textConnect) {
-		return s.refuse(403, "upgrade_failed")
-	}
 	s.rec.Method, s.rec.Path, s.rec.Authority = h.MethodName, h.Path, h.Authority
 	s.rec.Request = &s.head
 	if !s.normalize() {
 		return false
 	}
+	s.stripDot()
 	s.stripPort()
 	s.origin()
 	s.requestID()
@@ -65,14 +61,36 @@ func (s *stream) refuse(status int, details string) bool {
 	return false
 }
 
+// upgradeOK refuses an upgrade, or CONNECT, that neither the route nor the manager allows.
+func (s *stream) upgradeOK() bool {
+	h := s.req
+	if h.Upgrade && !s.upgradeAllowed(h.Get(header.Upgrade)) {
+		return s.refuse(403, "upgrade_failed")
+	}
+	if h.Method == http1.MethodConnect && s.decision.Outcome == route.Forward && !s.upgradeAllowed(textConnect) {
+		return s.refuse(403, "upgrade_failed")
+	}
+	return true
+}
+
+// upgradeAllowed asks the route first, then the manager.
 func (s *stream) upgradeAllowed(protocol []byte) bool {
-	for i := range s.m.cfg.Upgrades {
-		u := &s.m.cfg.Upgrades[i]
-		if header.EqualFold(protocol, u.Type) {
+	if a := s.decision.Action; a != nil {
+		if u := upgradeOf(a.Upgrades, protocol); u != nil {
 			return u.Enabled
 		}
 	}
-	return false
+	u := upgradeOf(s.m.cfg.Upgrades, protocol)
+	return u != nil && u.Enabled
+}
+
+func upgradeOf(list []plan.Upgrade, protocol []byte) *plan.Upgrade {
+	for i := range list {
+		if header.EqualFold(protocol, list[i].Type) {
+			return &list[i]
+		}
+	}
+	return nil
 }
 
 // normalize brings the path into the form that routes are matched with.
@@ -95,6 +113,22 @@ func (s *stream) normalize() bool {
 		s.rec.Path = s.req.Path
 	}
 	return true
+}
+
+// stripDot removes the dot that ends an absolute name.
+func (s *stream) stripDot() {
+	h := s.req
+	bare := plan.WithoutPort(h.Authority)
+	n := len(bare)
+	if !s.m.cfg.StripTrailingDot || n == 0 || bare[n-1] != '.' {
+		return
+	}
+	if port := h.Authority[n:]; len(port) > 0 {
+		h.Authority = s.keep(bare[:n-1], port)
+	} else {
+		h.Authority = bare[:n-1]
+	}
+	s.rec.Authority = h.Authority
 }
 
 func (s *stream) stripPort() {
@@ -228,6 +262,7 @@ func (s *stream) clean() {
 		return
 	}
 	h.Remove(header.XEnvoyInternal)
+	h.RemoveName(originalHost)
 	for _, id := range [...]header.ID{
 		header.XEnvoyDecoratorOperation, header.XEnvoyDownstreamServiceCluster, header.XEnvoyDownstreamServiceNode,
 		header.XEnvoyExpectedRqTimeoutMS, header.XEnvoyForceTrace, header.XEnvoyIPTags, header.XEnvoyMaxRetries,

@@ -28,6 +28,7 @@ func appendHex(dst []byte, v uint64) []byte {
 
 var (
 	originalPath  = header.NewName("x-envoy-original-path")
+	originalHost  = header.NewName("x-envoy-original-host")
 	forwardedHost = header.NewName("x-forwarded-host")
 )
 
@@ -46,12 +47,25 @@ func (s *stream) rewrite() {
 		}
 	}
 	if changed {
-		if d.Action.AppendXForwardedHost {
-			h.AddName(forwardedHost, h.Authority)
-		}
-		h.Authority = authority
+		s.replaceAuthority(authority)
 	}
 	s.router.autoHost = d.Action.Rewrite.AutoHost
+}
+
+// replaceAuthority rewrites the authority, and tells the server what it was.
+func (s *stream) replaceAuthority(to []byte) {
+	h := s.req
+	if s.decision.Action.AppendXForwardedHost && len(h.Authority) > 0 {
+		value := h.Authority
+		if old := h.Value(forwardedHost); len(old) > 0 {
+			value = s.keep(old, comma, value)
+		}
+		h.Set(forwardedHost, value)
+	}
+	if !s.suppressed() {
+		h.Set(originalHost, h.Authority)
+	}
+	h.Authority = to
 }
 
 func (s *stream) suppressed() bool {

@@ -322,9 +322,7 @@ func (s *stream) try() (o outcome, done bool) {
 	}
 	s.rec.UpstreamHost, s.rec.UpstreamHostName = r.host.Addr(), r.host.Name()
 	if r.autoHost {
-		if name := r.host.Endpoint().Hostname; name != "" {
-			s.req.Authority = s.keep([]byte(name))
-		}
+		s.autoHost(r.host.Endpoint().Hostname)
 	}
 	if r.timeouts.Global > 0 && r.deadline == 0 && r.whole {
 		r.deadline = s.start.Add(s.rec.RequestReceived + r.timeouts.Global)
@@ -349,6 +347,17 @@ func (s *stream) try() (o outcome, done bool) {
 		up.Close()
 	}()
 	return s.exchange(up)
+}
+
+// autoHost names the endpoint as the authority, where it has a name.
+func (s *stream) autoHost(name string) {
+	switch {
+	case name == "":
+	case s.router.attempts == 1:
+		s.replaceAuthority(s.keep([]byte(name)))
+	default:
+		s.req.Authority = s.keep([]byte(name))
+	}
 }
 
 func (s *stream) connectFailed(err error) outcome {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/proxy/h1"
 	"lateen.dev/lateen/proxy/h2"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/route"
@@ -26,6 +27,7 @@ type stream struct {
 
 	down   exchange.Downstream
 	client *sock.Conn // watched while waiting for the upstream; nil on HTTP/2
+	http1  *h1.Conn   // the client's connection; nil on HTTP/2
 	down2  h2.Downstream
 	bad    http1.Head // HTTP/2's request head, or an empty one for a request that can't be read
 
@@ -83,7 +85,7 @@ func (s *stream) give() {
 	if cap(s.arena) > maxKept || cap(s.router.kept) > 4*maxKept {
 		return
 	}
-	s.c, s.m, s.stat, s.plan, s.down, s.client, s.req = nil, nil, nil, nil, nil, nil, nil
+	s.c, s.m, s.stat, s.plan, s.down, s.client, s.http1, s.req = nil, nil, nil, nil, nil, nil, nil, nil
 	s.head = head{buf: s.head.buf}
 	s.resp.Reset()
 	s.bad.Reset()
@@ -164,7 +166,7 @@ func (s *stream) run() {
 		s.rec.RouteName = d.Route.Name
 	}
 	s.grpc = isGRPC(s.req)
-	if !s.runFilters() {
+	if !s.upgradeOK() || !s.runFilters() {
 		return
 	}
 	s.act()
@@ -203,7 +205,11 @@ func (s *stream) direct() {
 	if r.BodyFormat != nil {
 		body = r.BodyFormat.Append(nil, &s.rec)
 	}
-	s.reply(reply{status: int(r.Status), details: "direct_response", bytes: body, contentType: r.ContentType, routed: true})
+	a := reply{status: int(r.Status), details: "direct_response", bytes: body, contentType: r.ContentType}
+	if a.status == 201 || a.status/100 == 3 {
+		a.location = s.decision.AppendLocation(nil, &s.head) // the request's own URL, as Envoy has it
+	}
+	s.reply(a)
 }
 
 // finish records the exchange.

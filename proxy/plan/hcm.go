@@ -45,6 +45,8 @@ type HTTPConnectionManager struct {
 	StreamErrorOnInvalidMessage bool
 	AddUserAgent                bool
 	StripPort                   StripPort
+	// StripTrailingDot makes the absolute name "example.com." the same as "example.com".
+	StripTrailingDot bool
 	// SchemeOverwrite replaces the request's scheme, when not empty.
 	SchemeOverwrite string
 	// SchemeMatchUpstream sets the scheme by the upstream's transport.

@@ -70,11 +70,15 @@ func (d *Decision) Authority(h plan.Head) (authority []byte, rewritten bool) {
 	return h.Authority(), false
 }
 
-// AppendLocation appends the URL of a redirect's Location header, for the outcomes Redirect and RequireTLS.
+// AppendLocation appends the URL of a Location header: where the outcomes Redirect and RequireTLS lead, and of Direct the
+// request's own.
 func (d *Decision) AppendLocation(dst []byte, h plan.Head) []byte {
-	rd := &plan.Redirect{HTTPS: true}
-	if d.Outcome == Redirect {
+	rd := &plan.Redirect{}
+	switch d.Outcome {
+	case Redirect:
 		rd = d.Route.Redirect
+	case RequireTLS:
+		rd.HTTPS = true
 	}
 	scheme := string(h.Scheme())
 	switch {
