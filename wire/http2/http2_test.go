@@ -551,6 +551,35 @@ func TestZeroWindowHoldsOnlyItsStream(t *testing.T) {
 	})
 }
 
+// TestWindowUpdatesThatAnswerDataAreNoFlood has a reader that takes a long body in small pieces, and says so late.
+func TestWindowUpdatesThatAnswerDataAreNoFlood(t *testing.T) {
+	const frames, each = 512, 8
+	conn, _, _ := serve(t, Config{}, func(s *Stream) {
+		var h Head
+		h.Reset()
+		h.Status = 200
+		s.WriteHead(&h, false)
+		s.SetWriteDeadline(time.Now().Add(5 * time.Second))
+		for range frames {
+			s.Write(make([]byte, 16<<10))
+		}
+		s.WriteEnd(nil)
+	})
+	r := newRaw(t, conn)
+	r.must(r.fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 30}))
+	r.must(r.fr.WriteWindowUpdate(0, 1<<30))
+	r.headers(1, true, ":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a")
+	r.next("the end of the body", func(f http2.Frame) bool {
+		d, ok := f.(*http2.DataFrame)
+		return ok && d.StreamEnded()
+	})
+	for range frames * each {
+		r.must(r.fr.WriteWindowUpdate(0, 1))
+	}
+	r.headers(3, true, ":method", "GET", ":scheme", "http", ":path", "/", ":authority", "a")
+	r.expectHeaders(3, "200")
+}
+
 func TestGoAwayRefusesLaterStreams(t *testing.T) {
 	client, server := pipe(t)
 	c := NewClient(client, Config{})

@@ -184,10 +184,10 @@ func (r *reader) limit(f *frame) error {
 			return connError(EnhanceYourCalm, "too many empty frames")
 		}
 		if f.typ == frameHeaders {
-			r.noise = max(0, r.noise-noisePerStream)
+			r.calm(noisePerStream)
 		}
 		if f.typ == frameData && len(f.payload) > 0 {
-			r.noise = max(0, r.noise-1)
+			r.calm(1)
 		}
 	case framePing, frameSettings, framePriority, frameWindowUpdate:
 		if r.noise++; r.noise > cfg.MaxPings {
@@ -200,12 +200,24 @@ func (r *reader) limit(f *frame) error {
 	return nil
 }
 
-// noisePerStream is how many control frames each stream earns its peer, and
-// noisePerData what each DATA frame that we send does: it may be answered by
-// two WINDOW_UPDATEs.
+// calm takes noise back for something useful that the peer has sent.
+func (r *reader) calm(n int) {
+	if r.noise > 0 {
+		r.noise = max(0, r.noise-n)
+	}
+}
+
+// allowAnswers lets the peer answer a DATA frame that we send with WINDOW_UPDATEs. It may do so later, when its reader
+// comes to it, so what it earns is kept, as far as a large window's frames go.
+func (r *reader) allowAnswers() { r.noise = max(r.noise-noisePerData, -maxAnswers) }
+
+// noisePerStream is how many control frames each stream earns its peer, and noisePerData what each DATA frame that we
+// send does, which is Envoy's max_inbound_window_update_frames_per_data_frame_sent: a peer that reads it in pieces
+// sends several, for the stream and for the connection.
 const (
 	noisePerStream = 20
-	noisePerData   = 2
+	noisePerData   = 10
+	maxAnswers     = 1 << 16
 )
 
 func (r *reader) data(f *frame) error {

@@ -343,7 +343,7 @@ func (c *Conn) appendDataLocked(s *Stream, p []byte, end bool) {
 	c.out = append(appendFrameHeader(c.out, len(p), frameData, flags, s.id), p...)
 	s.sendWindow -= int64(len(p))
 	c.sendWindow -= int64(len(p))
-	c.read.noise = max(0, c.read.noise-noisePerData)
+	c.read.allowAnswers()
 	if end {
 		s.sendEnd = true
 		c.finishLocked(s)
