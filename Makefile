@@ -47,9 +47,9 @@ golden: ## refresh the golden files; look at the diff before you commit it
 	$(GO) test ./translate/... ./config/... ./world/... ./proxy/compile/... -update
 
 .PHONY: bench
-bench: build ## compare the proxy with Envoy, nginx and HAProxy on this machine
+bench: build ## compare the proxy with Envoy, nginx and HAProxy on this machine (ARGS="-only tls", ARGS=-short, ARGS=-list)
 	./test/install-envoy.sh
-	$(GO) run ./test/bench
+	$(GO) run ./test/bench $(ARGS)
 
 .PHONY: bench-control
 bench-control: build ## measure the control plane's delivery beside its goals (ARGS=-short as CI does)

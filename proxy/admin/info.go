@@ -52,6 +52,7 @@ func (s *server) memory(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, object{
 		"allocated": text(m.HeapAlloc), "heap_size": text(m.HeapSys), "pageheap_unmapped": text(m.HeapReleased),
 		"pageheap_free": text(m.HeapIdle - m.HeapReleased), "total_thread_cache": "0", "total_physical_bytes": text(m.Sys - m.HeapReleased),
+		"mallocs": text(m.Mallocs),
 	})
 }
 

@@ -32,10 +32,22 @@ func startBackends() (*backends, error) {
 	if b.listener2, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 		return nil, fmt.Errorf("backend: %w", err)
 	}
-	b.http2 = &http.Server{Handler: http.HandlerFunc(answerCall), Protocols: new(http.Protocols)}
+	b.http2 = &http.Server{Handler: answers(), Protocols: new(http.Protocols)}
 	b.http2.Protocols.SetUnencryptedHTTP2(true)
 	go func() { b.done2 <- b.http2.Serve(b.listener2) }()
 	return b, nil
+}
+
+const (
+	unaryPath  = "/bench.Bench/Unary"
+	streamPath = "/bench.Bench/Stream"
+)
+
+func answers() http.Handler {
+	m := http.NewServeMux()
+	m.HandleFunc(unaryPath, answerCall)
+	m.HandleFunc(streamPath, answerStream)
+	return m
 }
 
 // answerCall answers like a unary gRPC call: a kibibyte, then trailers.

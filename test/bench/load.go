@@ -24,9 +24,19 @@ type load struct {
 	rate        int
 	duration    time.Duration
 	tls         *tls.Config
-	// warm is called once all connections stand and each has had its first
-	// answer, right before the measurement begins.
-	warm func()
+}
+
+// plainRequests and encryptedRequests are loads of HTTP/1.1 requests; rate 0 is as fast as it goes.
+func plainRequests(connections, rate int) func(*bench, *peer) (loader, error) {
+	return func(b *bench, p *peer) (loader, error) {
+		return &load{address: p.plain, connections: connections, rate: rate, duration: b.o.duration}, nil
+	}
+}
+
+func encryptedRequests(connections, rate int) func(*bench, *peer) (loader, error) {
+	return func(b *bench, p *peer) (loader, error) {
+		return &load{address: p.mtls, connections: connections, rate: rate, duration: b.o.duration, tls: b.dir.clientTLS(hybrid)}, nil
+	}
 }
 
 // loadResult is what was seen.
@@ -45,26 +55,36 @@ func (r *loadResult) quantile(q float64) time.Duration {
 	return r.latencies[min(len(r.latencies)-1, int(q*float64(len(r.latencies))))]
 }
 
-func (l *load) run(ctx context.Context) (*loadResult, error) {
-	clients := make([]*client, l.connections)
-	defer func() {
-		for _, c := range clients {
-			if c != nil {
-				c.conn.Close()
-			}
-		}
-	}()
-	for i := range clients {
+// dial opens connections and has one answer on each.
+func (l *load) dial(ctx context.Context, n int) ([]*client, error) {
+	var clients []*client
+	for range n {
 		c, err := dialClient(ctx, l.address, l.tls)
 		if err != nil {
-			return nil, err
+			return clients, err
 		}
-		clients[i] = c
+		clients = append(clients, c)
 		if err := c.exchange(); err != nil {
-			return nil, fmt.Errorf("first request: %w", err)
+			return clients, fmt.Errorf("first request: %w", err)
 		}
 	}
-	l.warm()
+	return clients, nil
+}
+
+func hangUp(clients []*client) {
+	for _, c := range clients {
+		c.conn.Close()
+	}
+}
+
+// run implements loader: the measurement begins when all connections stand and each has had its first answer.
+func (l *load) run(ctx context.Context, warm func()) (*loadResult, error) {
+	clients, err := l.dial(ctx, l.connections)
+	defer hangUp(clients)
+	if err != nil {
+		return nil, err
+	}
+	warm()
 	start := time.Now()
 	end := start.Add(l.duration)
 	var interval time.Duration
@@ -108,7 +128,7 @@ func dialClient(ctx context.Context, address string, config *tls.Config) (*clien
 	if config != nil {
 		conn = tls.Client(conn, config)
 	}
-	return &client{conn: conn, in: bufio.NewReaderSize(conn, 8192), latencies: make([]time.Duration, 0, 1<<16)}, nil
+	return &client{conn: conn, in: bufio.NewReaderSize(conn, 2048)}, nil
 }
 
 // loop sends until end. With an interval it keeps to its timetable, and counts

@@ -3,11 +3,9 @@ package main
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -18,12 +16,18 @@ type loadStreams struct {
 	address     string
 	connections int
 	duration    time.Duration
-	warm        func()
+}
+
+// unaryCalls is a load of HTTP/2 calls.
+func unaryCalls(connections int) func(*bench, *peer) (loader, error) {
+	return func(b *bench, p *peer) (loader, error) {
+		return &loadStreams{address: p.h2, connections: connections, duration: b.o.duration}, nil
+	}
 }
 
 const streamsPerConnection = 32
 
-func (l *loadStreams) run(ctx context.Context) (*loadResult, error) {
+func (l *loadStreams) run(ctx context.Context, warm func()) (*loadResult, error) {
 	clients := make([]*http.Client, l.connections)
 	for i := range clients {
 		t := &http.Transport{Protocols: new(http.Protocols), MaxConnsPerHost: 1}
@@ -34,7 +38,7 @@ func (l *loadStreams) run(ctx context.Context) (*loadResult, error) {
 			return nil, fmt.Errorf("first call: %w", err)
 		}
 	}
-	l.warm()
+	warm()
 	start := time.Now()
 	end := start.Add(l.duration)
 	var mu sync.Mutex // guards what follows
@@ -77,7 +81,7 @@ func (l *loadStreams) run(ctx context.Context) (*loadResult, error) {
 var callBody = bytes.Repeat([]byte{'x'}, 100)
 
 func (l *loadStreams) call(ctx context.Context, c *http.Client) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+l.address+"/bench.Bench/Unary", bytes.NewReader(callBody))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+l.address+unaryPath, bytes.NewReader(callBody))
 	if err != nil {
 		return fmt.Errorf("call: %w", err)
 	}
@@ -93,99 +97,4 @@ func (l *loadStreams) call(ctx context.Context, c *http.Client) error {
 		return fmt.Errorf("call: status %s, %d bytes, trailers %v, %w", resp.Status, n, resp.Trailer, err)
 	}
 	return nil
-}
-
-// loadBytes sends as many bytes as go through one connection.
-type loadBytes struct {
-	address  string
-	duration time.Duration
-	warm     func()
-}
-
-func (l *loadBytes) run(ctx context.Context) (*loadResult, error) {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", l.address)
-	if err != nil {
-		return nil, fmt.Errorf("dial: %w", err)
-	}
-	defer c.Close()
-	chunk := make([]byte, 256<<10)
-	if _, err := c.Write(chunk); err != nil {
-		return nil, fmt.Errorf("first bytes: %w", err)
-	}
-	l.warm()
-	start := time.Now()
-	sent := int64(0)
-	for time.Since(start) < l.duration && ctx.Err() == nil {
-		n, err := c.Write(chunk)
-		if err != nil {
-			return nil, fmt.Errorf("bytes: %w", err)
-		}
-		sent += int64(n)
-	}
-	elapsed := time.Since(start)
-	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
-		return nil, fmt.Errorf("end: %w", err)
-	}
-	var arrived int64
-	if _, err := fmt.Fscan(c, &arrived); err != nil || arrived != sent+int64(len(chunk)) {
-		return nil, fmt.Errorf("%d bytes were sent and %d arrived: %w", sent+int64(len(chunk)), arrived, err)
-	}
-	return &loadResult{requests: int(sent >> 20), elapsed: elapsed}, nil
-}
-
-// loadHandshakes opens mutual TLS connections and closes them.
-type loadHandshakes struct {
-	address  string
-	tls      *tls.Config
-	parallel int
-	duration time.Duration
-	warm     func()
-}
-
-func (l *loadHandshakes) run(ctx context.Context) (*loadResult, error) {
-	if err := l.handshake(ctx); err != nil {
-		return nil, err
-	}
-	l.warm()
-	start := time.Now()
-	end := start.Add(l.duration)
-	var mu sync.Mutex // guards what follows
-	var errs []error
-	r := &loadResult{}
-	var wg sync.WaitGroup
-	for range l.parallel {
-		wg.Go(func() {
-			for {
-				began := time.Now()
-				if !began.Before(end) {
-					return
-				}
-				err := l.handshake(ctx)
-				mu.Lock()
-				if err != nil {
-					errs = append(errs, err)
-				}
-				r.latencies = append(r.latencies, time.Since(began))
-				mu.Unlock()
-				if err != nil {
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	r.elapsed, r.requests = time.Since(start), len(r.latencies)
-	return r, errors.Join(errs...)
-}
-
-// handshake makes a connection and one request, so that a refusal of the
-// client's certificate, which TLS 1.3 tells late, is seen.
-func (l *loadHandshakes) handshake(ctx context.Context) error {
-	c, err := dialClient(ctx, l.address, l.tls)
-	if err != nil {
-		return err
-	}
-	defer c.conn.Close()
-	return c.exchange()
 }

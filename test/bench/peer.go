@@ -6,11 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"text/template"
@@ -25,9 +24,13 @@ type peer struct {
 	name        string
 	plain, mtls string // addresses, by what is spoken there
 	h2, tcp     string
+	admin       string // Envoy and Lateen
 	cmd         *exec.Cmd
 	log         string
 	exited      chan error
+	readyAfter  time.Duration
+	// next is the other sidecar of a hop, whose usage counts as well.
+	next *peer
 }
 
 // peerConfig is what the templates under peers/ are filled with.
@@ -38,8 +41,10 @@ type peerConfig struct {
 	Backend2   int // HTTP/2
 	BackendTCP int
 	H2, TCP    int
+	Next       int // where a client sidecar leads to
 	Listeners  []peerListener
 	Hosts      []string
+	Services   []string // further ones, each with a virtual host and a cluster
 	IstioStats bool
 }
 
@@ -49,66 +54,106 @@ type peerListener struct {
 	TLS  bool
 }
 
-// startPeers starts the chosen proxies, each limited to one thread. On an
-// error it returns those that run, for the caller to stop.
-func startPeers(ctx context.Context, o options, dir string, b *backends) ([]*peer, error) {
-	var peers []*peer
-	for _, name := range strings.Split(o.peers, ",") {
-		p, err := startPeer(ctx, name, o, dir, b)
+// size is how much configuration a proxy gets.
+type size int
+
+const (
+	small size = 0   // what the loads need
+	large size = 100 // so many services more
+)
+
+// start starts a proxy and waits until it is ready. A name may have a suffix: -2 is with two threads instead of one,
+// -client is a client's sidecar before the proxy that has no suffix.
+func (b *bench) start(ctx context.Context, name string, n size) (*peer, error) {
+	p, err := b.startPeer(ctx, name, n)
+	if err != nil {
 		if p != nil {
-			peers = append(peers, p)
+			p.stop()
 		}
-		if err != nil {
-			return peers, fmt.Errorf("%s: %w", name, err)
-		}
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return peers, nil
+	return p, nil
 }
 
-func startPeer(ctx context.Context, name string, o options, dir string, b *backends) (*peer, error) {
+func (b *bench) startPeer(ctx context.Context, name string, n size) (*peer, error) {
 	ports, err := freePorts(5)
 	if err != nil {
 		return nil, err
 	}
-	config := peerConfig{Dir: dir, Admin: ports[2], Backend: b.http.Port(), Backend2: b.http2Port(), BackendTCP: b.tcp.Port(), H2: ports[3], TCP: ports[4],
-		IstioStats: name == "lateen",
-		Hosts:      []string{"svc-a.default.svc.cluster.local", "svc-b.default.svc.cluster.local", "svc-c.default.svc.cluster.local"},
-		Listeners:  []peerListener{{Name: "plain", Port: ports[0]}, {Name: "mtls", Port: ports[1], TLS: true}}}
-	template, args, env := peerCommand(name, o)
-	if template == "" {
-		return nil, fmt.Errorf("there is no such peer; there are lateen, envoy, nginx and haproxy")
+	address := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
+	product, suffix, _ := strings.Cut(name, "-")
+	p := &peer{name: name, exited: make(chan error, 1), plain: address(0), mtls: address(1), admin: address(2), h2: address(3), tcp: address(4)}
+	if product == nginx || product == haproxy {
+		p.admin = ""
 	}
-	file := filepath.Join(dir, name+filepath.Ext(template))
+	config := peerConfig{Dir: b.dir.path, Admin: ports[2], H2: ports[3], TCP: ports[4], IstioStats: product == lateen,
+		Backend: b.backends.http.Port(), Backend2: b.backends.http2Port(), BackendTCP: b.backends.tcp.Port(),
+		Hosts:     []string{"svc-a.default.svc.cluster.local", "svc-b.default.svc.cluster.local", "svc-c.default.svc.cluster.local"},
+		Listeners: []peerListener{{Name: "plain", Port: ports[0]}, {Name: "mtls", Port: ports[1], TLS: true}}}
+	for i := range int(n) {
+		config.Services = append(config.Services, fmt.Sprintf("service-%d.default.svc.cluster.local", i))
+	}
+	if suffix == "client" {
+		if p.next, err = b.peer(ctx, product); err != nil {
+			return nil, err
+		}
+		if _, err := fmt.Sscanf(p.next.mtls, "127.0.0.1:%d", &config.Next); err != nil {
+			return nil, fmt.Errorf("the next sidecar's address: %w", err)
+		}
+		p.mtls = ""
+	}
+	return p, p.launch(ctx, b, config)
+}
+
+// launch writes the configuration, starts the process and waits for it.
+func (p *peer) launch(ctx context.Context, b *bench, config peerConfig) error {
+	template, args, env := peerCommand(p.name, b.o)
+	if template == "" {
+		return errors.New("there is no such peer; there are lateen, envoy, nginx and haproxy")
+	}
+	b.dir.files++
+	file := filepath.Join(b.dir.path, fmt.Sprintf("%s-%d%s", p.name, b.dir.files, filepath.Ext(template)))
 	if err := writeTemplate(file, template, config); err != nil {
-		return nil, err
+		return err
 	}
 	for i, a := range args {
 		args[i] = strings.ReplaceAll(a, "CONFIG", file)
 	}
 	binary, err := findBinary(args[0])
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := &peer{name: name, log: filepath.Join(dir, name+".log"), exited: make(chan error, 1),
-		plain: fmt.Sprintf("127.0.0.1:%d", ports[0]), mtls: fmt.Sprintf("127.0.0.1:%d", ports[1]),
-		h2: fmt.Sprintf("127.0.0.1:%d", ports[3]), tcp: fmt.Sprintf("127.0.0.1:%d", ports[4])}
+	p.log = file + ".log"
+	began := time.Now()
 	if err := p.start(binary, args[1:], env); err != nil {
-		return nil, err
+		return err
 	}
-	return p, p.waitReady(ctx)
+	if err := p.waitReady(ctx); err != nil {
+		return err
+	}
+	p.readyAfter = time.Since(began)
+	return nil
 }
 
-// peerCommand is the template and the command line of a peer, with CONFIG for
-// the configuration file's path.
+// peerCommand is the template and the command line of a peer, with CONFIG for the configuration file's path.
 func peerCommand(name string, o options) (template string, args, env []string) {
-	switch name {
-	case "lateen":
-		return "envoy.yaml", []string{o.lateen, "-c", "CONFIG"}, []string{"GOMAXPROCS=1"}
-	case "envoy":
-		return "envoy.yaml", []string{o.envoy, "-c", "CONFIG", "--concurrency", "1", "--disable-hot-restart", "-l", "warning"}, nil
-	case "nginx":
+	product, suffix, _ := strings.Cut(name, "-")
+	threads := "1"
+	if suffix == "2" {
+		threads = "2"
+	}
+	template = "envoy.yaml"
+	if suffix == "client" {
+		template = "client.yaml"
+	}
+	switch product {
+	case lateen:
+		return template, []string{o.lateen, "-c", "CONFIG", "-l", "warning"}, []string{"GOMAXPROCS=" + threads}
+	case envoy:
+		return template, []string{o.envoy, "-c", "CONFIG", "--concurrency", threads, "--disable-hot-restart", "-l", "warning"}, nil
+	case nginx:
 		return "nginx.conf", []string{"nginx", "-c", "CONFIG"}, nil
-	case "haproxy":
+	case haproxy:
 		return "haproxy.cfg", []string{"haproxy", "-db", "-f", "CONFIG"}, nil
 	}
 	return "", nil, nil
@@ -157,14 +202,17 @@ func (p *peer) start(binary string, args, env []string) error {
 	return nil
 }
 
-// waitReady returns when both listeners take connections.
+// pollInterval is how exactly the start is timed.
+const pollInterval = time.Millisecond
+
+// waitReady returns when the proxy says that it is ready, or, if it can't say that, when it takes connections.
 func (p *peer) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
 	for {
-		if canDial(p.plain) && canDial(p.mtls) {
+		if p.isReady(ctx) {
 			return nil
 		}
 		select {
@@ -176,6 +224,22 @@ func (p *peer) waitReady(ctx context.Context) error {
 		case <-tick.C:
 		}
 	}
+}
+
+func (p *peer) isReady(ctx context.Context) bool {
+	if p.admin == "" {
+		return canDial(p.plain) && canDial(p.mtls)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/ready", http.NoBody)
+	if err != nil {
+		return false
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	resp.Body.Close()
+	return resp.StatusCode == http.StatusOK && canDial(p.plain)
 }
 
 func (p *peer) readLog() string {
@@ -195,15 +259,16 @@ func canDial(address string) bool {
 	return true
 }
 
-func stopPeers(peers []*peer) {
-	for _, p := range peers {
-		p.cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-p.exited:
-		case <-time.After(3 * time.Second):
-			p.cmd.Process.Kill()
-			<-p.exited
-		}
+func (p *peer) stop() {
+	if p.cmd == nil || p.cmd.Process == nil {
+		return
+	}
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-p.exited:
+	case <-time.After(3 * time.Second):
+		p.cmd.Process.Kill()
+		<-p.exited
 	}
 }
 
@@ -219,63 +284,4 @@ func freePorts(n int) ([]int, error) {
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
 	}
 	return ports, nil
-}
-
-// usage is what a process tree has used so far.
-type usage struct {
-	cpu time.Duration
-	rss int64 // bytes
-}
-
-// usage sums CPU time and resident memory over the peer's process and its
-// children.
-func (p *peer) usage() (usage, error) {
-	var sum usage
-	for _, pid := range processTree(p.cmd.Process.Pid) {
-		u, err := processUsage(pid)
-		if err != nil {
-			return usage{}, err
-		}
-		sum.cpu += u.cpu
-		sum.rss += u.rss
-	}
-	return sum, nil
-}
-
-func processTree(pid int) []int {
-	tree := []int{pid}
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		return tree
-	}
-	for _, field := range strings.Fields(string(b)) {
-		if child, err := strconv.Atoi(field); err == nil {
-			tree = append(tree, processTree(child)...)
-		}
-	}
-	return slices.Compact(tree)
-}
-
-// clockTick is the unit of the times in /proc/PID/stat: USER_HZ, which Linux
-// fixes at 100.
-const clockTick = 10 * time.Millisecond
-
-// processUsage reads utime, stime and rss; see proc_pid_stat(5).
-func processUsage(pid int) (usage, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return usage{}, fmt.Errorf("process usage: %w", err)
-	}
-	_, rest, ok := strings.Cut(string(b), ") ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 22 {
-		return usage{}, fmt.Errorf("process usage: /proc/%d/stat is not understood", pid)
-	}
-	var n [3]int64
-	for i, at := range [...]int{11, 12, 21} {
-		if n[i], err = strconv.ParseInt(fields[at], 10, 64); err != nil {
-			return usage{}, fmt.Errorf("process usage: %w", err)
-		}
-	}
-	return usage{cpu: time.Duration(n[0]+n[1]) * clockTick, rss: n[2] * int64(os.Getpagesize())}, nil
 }
