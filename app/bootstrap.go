@@ -23,5 +23,5 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	if err != nil {
 		return err
 	}
-	return dataplane.RunBootstrap(ctx, dataplane.BootstrapOptions{File: o.File, Version: version, Scopes: scopes, Drain: bootstrapDrain})
+	return dataplane.RunBootstrap(ctx, dataplane.BootstrapOptions{File: o.File, Version: version, Scopes: scopes, Drain: dataplane.DrainTimes{Limit: bootstrapDrain}})
 }

@@ -153,7 +153,8 @@ func (c *control) build(state string) error {
 			c.log.Error("a derivation panicked; what was derived before stays", "panic", p)
 		}})
 	c.joins = &registrations{registry: c.workloads, tokens: c.tokens, authority: c.authority, cluster: clusterName,
-		discovery: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.o.Port+2)), log: c.scopes.Logger("workloads")}
+		discovery: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.o.Port+2)), terminationDrain: c.terminationDrain,
+		log: c.scopes.Logger("workloads")}
 	c.discovery = newDiscovery(c.world, c.joins)
 	metrics := newControlMetrics(c.metrics)
 	who := &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
@@ -161,6 +162,15 @@ func (c *control) build(state string) error {
 	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
 	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), c.server, certificates)
 	return nil
+}
+
+// terminationDrain is how long MeshConfig gives proxies to end.
+func (c *control) terminationDrain() time.Duration {
+	m := c.world.Snapshot().Mesh()
+	if m == nil {
+		return mesh.Default().GetDefaultConfig().GetTerminationDrainDuration().AsDuration()
+	}
+	return m.Config.GetDefaultConfig().GetTerminationDrainDuration().AsDuration()
 }
 
 // workloadPrefix gives each control plane of a machine its own part of the

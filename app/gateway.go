@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"lateen.dev/lateen/app/dataplane"
 	"lateen.dev/lateen/cli"
@@ -76,10 +75,5 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	case <-ctx.Done():
 	case <-g.Quitting():
 	}
-	drainCtx, stop := context.WithTimeout(context.WithoutCancel(ctx), gatewayDrain)
-	defer stop()
-	return g.Drain(drainCtx)
+	return g.Drain(context.WithoutCancel(ctx), dataplane.DrainTimes{Limit: joined.TerminationDrain})
 }
-
-// gatewayDrain is how long open requests may take when a gateway is stopped.
-const gatewayDrain = 2 * time.Second

@@ -38,6 +38,8 @@ type joinResponse struct {
 	TrustDomain string `json:"trustDomain"`
 	MeshID      string `json:"meshID"`
 	Cluster     string `json:"cluster"`
+	// TerminationDrain is how long the proxy may take to end, ProxyConfig's terminationDrainDuration.
+	TerminationDrain time.Duration `json:"terminationDrain"`
 }
 
 // workloadsResponse lists what is registered, as of a revision of the source
@@ -69,7 +71,9 @@ type registrations struct {
 	authority *ca.Authority
 	discovery string
 	cluster   string
-	log       *slog.Logger
+	// terminationDrain is what MeshConfig says of it now.
+	terminationDrain func() time.Duration
+	log              *slog.Logger
 }
 
 // Connected implements attendance.
@@ -131,7 +135,8 @@ func (r *registrations) join(w http.ResponseWriter, q *http.Request) {
 	}
 	r.log.Info("workload registered", "workload", reg.ID, "address", reg.Address, "account", reg.ServiceAccount)
 	writeJSON(w, joinResponse{Workload: reg, Token: token, Discovery: r.discovery, Root: r.authority.RootPEM(),
-		TrustDomain: r.authority.TrustDomain(), MeshID: r.authority.TrustDomain(), Cluster: r.cluster})
+		TrustDomain: r.authority.TrustDomain(), MeshID: r.authority.TrustDomain(), Cluster: r.cluster,
+		TerminationDrain: r.terminationDrain()})
 }
 
 func (r *registrations) issue(reg *workload.Registration) (string, time.Time, error) {

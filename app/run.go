@@ -192,12 +192,12 @@ func (w *workloadRun) run(ctx context.Context, signals <-chan os.Signal) (captur
 	if err := program.release(readyCtx); err != nil {
 		return capture.ExitStatus{}, err
 	}
-	return w.follow(ctx, program, signals)
+	return w.follow(ctx, program, sidecar, signals)
 }
 
 // follow passes signals to the program until it has ended, and makes the
 // workload an endpoint once the program listens.
-func (w *workloadRun) follow(ctx context.Context, p program, signals <-chan os.Signal) (capture.ExitStatus, error) {
+func (w *workloadRun) follow(ctx context.Context, p program, sidecar *dataplane.Proxy, signals <-chan os.Signal) (capture.ExitStatus, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	announced := make(chan struct{})
@@ -216,6 +216,7 @@ func (w *workloadRun) follow(ctx context.Context, p program, signals <-chan os.S
 		case s := <-signals:
 			if s == syscall.SIGTERM || s == syscall.SIGINT {
 				w.setReady(ctx, false) // nobody new is sent here while it ends
+				sidecar.BeginDrain()   // and those who were are asked to go elsewhere
 			}
 			if err := p.signal(s); err != nil {
 				w.log.Warn("passing a signal on", "signal", s, "error", err)

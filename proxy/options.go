@@ -38,7 +38,8 @@ type Options struct {
 	Shards int
 	// MaxConnections limits open downstream connections; 0 is no limit.
 	MaxConnections int64
-	// DrainTime is how long connections of a changed or removed listener may go on; 45 s by default.
+	// DrainTime is how long connections of a changed or removed listener may go on, and how long listeners accept that
+	// are drained gracefully; 45 s by default.
 	DrainTime time.Duration
 	// OpenLog opens an access log; nil opens files with telemetry.OpenFileSink.
 	OpenLog func(path string) (LogSink, error)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"lateen.dev/lateen/proxy/hcm"
 	"lateen.dev/lateen/proxy/listen"
@@ -27,6 +28,9 @@ type Proxy struct {
 
 	ctx    context.Context // ends when Shutdown has given up waiting
 	cancel context.CancelFunc
+	// sequences are the drains that admin has begun.
+	sequences sync.WaitGroup
+	drained   [2]atomic.Bool // a sequence has begun: for inbound listeners, for all
 
 	mu    sync.Mutex // guards what follows: the writer of plans shares it with readers of statistics
 	sinks map[string]LogSink
@@ -83,15 +87,13 @@ func (p *Proxy) Reserve(l *plan.Listener) error { return p.listeners.Reserve(l) 
 // Unreserve gives up a listener that did not come into force.
 func (p *Proxy) Unreserve(listener string) { p.listeners.Unreserve(listener) }
 
-// Drain stops accepting and asks connections to come to their end.
-func (p *Proxy) Drain() { p.listeners.Drain() }
-
 // Shutdown drains and waits until every connection has ended; when ctx ends before, it cuts off those that are left
 // and returns the context's error. Then it closes the access logs.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	err := p.listeners.Shutdown(ctx)
 	p.cancel()
 	p.http.Wait()
+	p.sequences.Wait()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for path, sink := range p.sinks {

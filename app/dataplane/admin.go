@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"lateen.dev/lateen/proxy"
 	"lateen.dev/lateen/proxy/admin"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/upstream"
@@ -25,8 +26,11 @@ func (p *Proxy) adminOptions() admin.Options {
 	o := admin.Options{
 		Store: p.store, Current: p.current, Bootstrap: p.bootstrap, Hosts: p.hosts, Bound: p.bound, Stats: p.engine.Stats,
 		Prometheus: p.metrics.Handler(), Levels: p.config.Scopes, Quit: p.Quit,
-		Drain: func(bool) { p.engine.Drain() },
-		Info:  admin.Info{Version: p.config.Version, Start: time.Now(), Node: p.node},
+		Drain: func(d admin.Drain) {
+			p.engine.DrainListeners(proxy.DrainOptions{InboundOnly: d.InboundOnly, Graceful: d.Graceful, SkipExit: d.SkipExit})
+		},
+		FailHealthCheck: p.failHealthCheck,
+		Info:            admin.Info{Version: p.config.Version, Start: time.Now(), Node: p.node, Draining: p.engine.Draining},
 	}
 	if p.dns != nil {
 		o.Resolve = func(_ context.Context, host string) []netip.Addr {
@@ -35,6 +39,14 @@ func (p *Proxy) adminOptions() admin.Options {
 		}
 	}
 	return o
+}
+
+func (p *Proxy) failHealthCheck(fail bool) {
+	if fail {
+		p.engine.FailHealthCheck()
+	} else {
+		p.engine.PassHealthCheck()
+	}
 }
 
 // bound are the addresses that a listener accepts on.

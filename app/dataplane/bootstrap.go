@@ -20,8 +20,10 @@ type BootstrapOptions struct {
 	File    string
 	Version string
 	Scopes  *telemetry.Scopes
-	// Drain is how long open connections may take when the proxy is stopped.
-	Drain time.Duration
+	// Drain is how the proxy ends when it is stopped.
+	Drain DrainTimes
+	// DrainTime is how long a listener that /drain_listeners?graceful drains goes on accepting; 45 s by default.
+	DrainTime time.Duration
 }
 
 // RunBootstrap runs a proxy from an Envoy bootstrap file until ctx ends.
@@ -40,7 +42,7 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	if p.bootstrap, p.node, err = bootstrap.Describe(b.Node, b.Raw); err != nil {
 		return err
 	}
-	if err := p.loadStatic(b); err != nil {
+	if err := p.loadStatic(b, o); err != nil {
 		return err
 	}
 	var admin net.Listener
@@ -57,15 +59,13 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	case <-ctx.Done():
 	case <-p.Quitting():
 	}
-	drainCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.Drain)
-	defer cancel()
-	err = p.Drain(drainCtx)
+	err = p.Drain(context.WithoutCancel(ctx), o.Drain)
 	p.Close()
 	return err
 }
 
 // loadStatic builds the engine and gives it the bootstrap's resources.
-func (p *Proxy) loadStatic(b *bootstrap.Bootstrap) error {
+func (p *Proxy) loadStatic(b *bootstrap.Bootstrap, o BootstrapOptions) error {
 	p.current = &plan.Current{}
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -73,7 +73,7 @@ func (p *Proxy) loadStatic(b *bootstrap.Bootstrap) error {
 	}
 	p.engine, err = proxy.New(proxy.Options{Current: p.current, Logger: p.config.Scopes.Logger("engine"), NodeID: b.Node.GetId(),
 		InstanceName: b.Node.GetId(), Labels: telemetry.Peer{Workload: b.Node.GetCluster()},
-		Standard: telemetry.NewStandard(p.metrics, p.config.Version)})
+		Standard: telemetry.NewStandard(p.metrics, p.config.Version), DrainTime: o.DrainTime})
 	if err != nil {
 		return err
 	}

@@ -235,8 +235,24 @@ func (p *Proxy) Quit() { p.quitOnce.Do(func() { close(p.quit) }) }
 // Quitting is closed when somebody has asked for the end on the admin page.
 func (p *Proxy) Quitting() <-chan struct{} { return p.quit }
 
-// Drain stops accepting and lets what is open come to its end, until ctx ends.
-func (p *Proxy) Drain(ctx context.Context) error {
+// BeginDrain asks connections to end, and goes on accepting.
+func (p *Proxy) BeginDrain() { p.engine.FailHealthCheck() }
+
+// DrainTimes say how a proxy ends.
+type DrainTimes struct {
+	// Limit is when what is left is cut off: Istio's terminationDrainDuration.
+	Limit time.Duration
+	// Minimum is how long connections are accepted at least, even if there are none.
+	Minimum time.Duration
+}
+
+// Drain lets what is open come to its end. For half of the limit, or until there is no connection, it goes on
+// accepting: clients learn by connection: close, GOAWAY and the state of /ready that they are to go elsewhere, and those
+// who don't know yet are served. Then it refuses new connections, and at the limit it cuts off what is left.
+func (p *Proxy) Drain(ctx context.Context, t DrainTimes) error {
+	ctx, cancel := context.WithTimeout(ctx, max(t.Limit, t.Minimum))
+	defer cancel()
+	p.engine.Drain(ctx, t.Minimum, max(t.Limit/2, t.Minimum))
 	if err := p.engine.Shutdown(ctx); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("drain: %w", err)
 	}

@@ -43,7 +43,11 @@ func run(args []string, log io.Writer) error {
 	flags.SetOutput(log)
 	file := flags.String("c", "", "the bootstrap file, YAML or JSON (as envoy -c)")
 	level := flags.String("l", "info", "log level: trace, debug, info, warning, error or off")
-	drain := flags.Duration("drain-time", 5*time.Second, "how long open connections may take when stopped")
+	var drain dataplane.DrainTimes
+	flags.DurationVar(&drain.Limit, "termination-drain-duration", 5*time.Second,
+		"how long connections may take to end after SIGTERM; for half of it new ones are accepted, unless there is none")
+	flags.DurationVar(&drain.Minimum, "minimum-drain-duration", 0, "how long to accept at least after SIGTERM, even without any connection")
+	drainTime := flags.Int("drain-time-s", 45, "seconds for which a listener goes on accepting after POST /drain_listeners?graceful")
 	printVersion := flags.Bool("version", false, "print the version and exit")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -62,5 +66,6 @@ func run(args []string, log io.Writer) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	scopes := telemetry.NewScopes(log, false, l)
-	return dataplane.RunBootstrap(ctx, dataplane.BootstrapOptions{File: *file, Version: version, Scopes: scopes, Drain: *drain})
+	return dataplane.RunBootstrap(ctx, dataplane.BootstrapOptions{File: *file, Version: version, Scopes: scopes,
+		Drain: drain, DrainTime: time.Duration(*drainTime) * time.Second})
 }

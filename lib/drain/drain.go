@@ -15,6 +15,7 @@ import (
 // Drain is the state of one thing that can be drained. Make it with New.
 type Drain struct {
 	draining atomic.Bool
+	order    *Order // may be nil
 
 	mu      sync.Mutex // guards what follows
 	holders map[any]struct{}
@@ -24,8 +25,42 @@ type Drain struct {
 // New returns a Drain that is not draining.
 func New() *Drain { return &Drain{holders: map[any]struct{}{}, idle: make(chan struct{})} }
 
-// Draining tells whether Begin was called. It is cheap enough to be asked per request.
-func (d *Drain) Draining() bool { return d.draining.Load() }
+// NewUnder returns a Drain that is draining, too, while the order stands.
+func NewUnder(o *Order) *Drain {
+	d := New()
+	d.order = o
+	return d
+}
+
+// Draining tells whether Begin was called, or the order stands. It is cheap enough to be asked per request.
+func (d *Drain) Draining() bool {
+	return d.draining.Load() || d.order != nil && d.order.asked.Load()
+}
+
+// Hurried tells whether holders that wait for work are to go at once.
+func (d *Drain) Hurried() bool { return d.order != nil && d.order.hurried.Load() }
+
+// Order asks everything that is drained under it at once, and may be taken back. Unlike Begin it turns nobody away who
+// comes later. The zero Order asks for nothing.
+type Order struct{ asked, hurried atomic.Bool }
+
+// Begin asks holders to go when they may.
+func (o *Order) Begin() { o.asked.Store(true) }
+
+// Hurry asks those to go at once who only wait for work.
+func (o *Order) Hurry() {
+	o.asked.Store(true)
+	o.hurried.Store(true)
+}
+
+// Cancel takes the order back.
+func (o *Order) Cancel() {
+	o.asked.Store(false)
+	o.hurried.Store(false)
+}
+
+// Standing tells whether the order was given and not taken back.
+func (o *Order) Standing() bool { return o.asked.Load() }
 
 // Hold adds a holder, which must be comparable and end with Drop. It reports false, having added nothing, once
 // everything has been drained.

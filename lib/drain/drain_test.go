@@ -42,3 +42,23 @@ func TestBeginWithoutHolders(t *testing.T) {
 		t.Errorf("Wait = %v", err)
 	}
 }
+
+func TestOrder(t *testing.T) {
+	o := &Order{}
+	d := NewUnder(o)
+	if d.Draining() || d.Hurried() || o.Standing() {
+		t.Error("nobody has asked yet")
+	}
+	o.Begin()
+	if !d.Draining() || d.Hurried() || !d.Hold("late") {
+		t.Error("an order asks to go, without hurry, and turns nobody away")
+	}
+	o.Hurry()
+	if !d.Hurried() {
+		t.Error("not hurried")
+	}
+	o.Cancel()
+	if d.Draining() || d.Hurried() || o.Standing() {
+		t.Error("the order was taken back")
+	}
+}

@@ -41,8 +41,10 @@ type Options struct {
 	// Prometheus serves /stats/prometheus.
 	Prometheus http.Handler
 	Levels     Levels
-	// Drain begins to drain listeners; inboundOnly leaves the outbound ones.
-	Drain func(inboundOnly bool)
+	// Drain drains listeners.
+	Drain func(Drain)
+	// FailHealthCheck makes the proxy look unhealthy, or healthy again.
+	FailHealthCheck func(fail bool)
 	// Quit asks the process to end.
 	Quit func()
 	// Resolve finds a host of the mesh for /explain; nil leaves names unresolved.
@@ -59,6 +61,13 @@ type Info struct {
 	Node json.RawMessage
 	// Draining reports whether the proxy is draining; may be nil.
 	Draining func() bool
+}
+
+// Drain is what /drain_listeners was asked for.
+type Drain struct {
+	// InboundOnly leaves out listeners that are not inbound. Graceful goes on accepting until the drain time has
+	// passed, and with SkipExit after that, too.
+	InboundOnly, Graceful, SkipExit bool
 }
 
 // Host is one host of a cluster.
@@ -135,7 +144,12 @@ func (s *server) paths() []path {
 		list = append(list, path{"/logging", "log levels (POST ?level=, ?SCOPE=LEVEL, ?paths=SCOPE:LEVEL,…)", s.logging, false})
 	}
 	if s.Drain != nil {
-		list = append(list, path{"/drain_listeners", "drain listeners (POST, ?inboundonly)", s.drain, true})
+		list = append(list, path{"/drain_listeners", "drain listeners (POST, ?inboundonly, ?graceful, ?skip_exit)", s.drain, true})
+	}
+	if s.FailHealthCheck != nil {
+		list = append(list,
+			path{"/healthcheck/fail", "look unhealthy, and ask connections to end (POST)", s.healthCheck(true), true},
+			path{"/healthcheck/ok", "look healthy again (POST)", s.healthCheck(false), true})
 	}
 	if s.Quit != nil {
 		list = append(list, path{"/quitquitquit", "end the process (POST)", s.quit, true})

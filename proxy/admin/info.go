@@ -110,10 +110,14 @@ func (s *server) collect(filter *regexp.Regexp, usedOnly bool) []stat {
 	}
 	p := s.Current.Load()
 	ok, _ := s.Store.Ready()
-	live := int64(0)
-	if ok {
-		live = 1
+	state, live := int64(2), int64(0) // Envoy's: 0 live, 1 draining, 2 pre-initializing
+	switch draining := s.Info.Draining != nil && s.Info.Draining(); {
+	case ok && draining:
+		state = 1
+	case ok:
+		state, live = 0, 1
 	}
+	add("server.state", state)
 	add("server.live", live)
 	add("server.uptime", int64(s.Now().Sub(s.Info.Start)/time.Second))
 	add("cluster_manager.active_clusters", int64(len(p.Clusters())))
@@ -168,8 +172,21 @@ func (s *server) setLevel(key, value string) error {
 }
 
 func (s *server) drain(w http.ResponseWriter, r *http.Request) {
-	s.Drain(r.URL.Query().Has("inboundonly"))
+	q := r.URL.Query()
+	d := Drain{InboundOnly: q.Has("inboundonly"), Graceful: q.Has("graceful"), SkipExit: q.Has("skip_exit")}
+	if d.SkipExit && !d.Graceful {
+		http.Error(w, "skip_exit requires graceful", http.StatusBadRequest)
+		return
+	}
+	s.Drain(d)
 	fmt.Fprintln(w, "OK")
+}
+
+func (s *server) healthCheck(fail bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		s.FailHealthCheck(fail)
+		fmt.Fprintln(w, "OK")
+	}
 }
 
 func (s *server) quit(w http.ResponseWriter, _ *http.Request) {

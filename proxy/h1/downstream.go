@@ -41,6 +41,7 @@ type Conn struct {
 	closing   bool // the connection ends after this exchange
 	answered  bool // the response is complete
 	draining  func() bool
+	hurried   func() bool
 }
 
 var (
@@ -52,13 +53,14 @@ var (
 type Config struct {
 	Limits   *http1.Limits
 	Timeouts Timeouts
-	// Draining tells that the connection should end as soon as it may.
-	Draining func() bool
+	// Draining tells that the connection should end with its next response, Hurried that it should not even wait for a
+	// request. The one who changes what Hurried says nudges the connection.
+	Draining, Hurried func() bool
 }
 
 // NewConn wraps an accepted connection.
 func NewConn(conn *sock.Conn, h Handler, cfg Config) *Conn {
-	return &Conn{conn: conn, handler: h, lim: cfg.Limits, timeouts: cfg.Timeouts, draining: cfg.Draining}
+	return &Conn{conn: conn, handler: h, lim: cfg.Limits, timeouts: cfg.Timeouts, draining: cfg.Draining, hurried: cfg.Hurried}
 }
 
 // Run answers requests until the connection ends, and closes it. A nil error is an end in order.
@@ -151,6 +153,9 @@ func (c *Conn) serveBuffered() sock.Next {
 			return sock.Close
 		}
 	}
+	if c.hurried() {
+		return sock.Close
+	}
 	c.idleDeadline()
 	return sock.Wait
 }
@@ -240,10 +245,28 @@ func (c *Conn) Wake(cause error) sock.Next {
 		c.buf.body.Reset(http1.FramingClose, 0, c.lim, false)
 		c.handler.Reject(c, HeadTimeout)
 		return sock.Close
-	case errors.Is(cause, sock.ErrInterrupted) && (!c.draining() || c.buf != nil && c.at < c.end):
+	case errors.Is(cause, sock.ErrInterrupted) && (!c.hurried() || c.buf != nil && c.at < c.end):
+		return sock.Wait
+	case errors.Is(cause, sock.ErrInterrupted):
+		c.lastChance()
 		return sock.Wait
 	}
 	return sock.Close
+}
+
+// How long a connection that is to end goes on waiting for a request that may be on its way: a new one, whose client
+// has hardly had the time to send one, and one that was used before.
+const (
+	chanceOfNew  = time.Second
+	chanceOfUsed = 10 * time.Millisecond
+)
+
+func (c *Conn) lastChance() {
+	d := chanceOfUsed
+	if c.requests == 0 {
+		d = chanceOfNew
+	}
+	c.conn.SetReadDeadline(sock.Now().Add(d))
 }
 
 // HeadTimeout is the reason given to Handler.Reject for a head that took too long.

@@ -50,7 +50,12 @@ func (m *Manager) Serve(acc *listen.Accepted) error {
 	hc := h1.NewConn(acc.Conn, c, h1.Config{
 		Limits:   &m.limits,
 		Timeouts: h1.Timeouts{Idle: m.cfg.Timeouts.Idle, Head: m.cfg.Timeouts.RequestHeaders},
-		Draining: c.draining,
+		Draining: c.draining, Hurried: acc.Drain.Hurried,
+	})
+	acc.OnDrain(func(hurry bool) {
+		if hurry {
+			acc.Conn.Nudge()
+		}
 	})
 	return hc.Run()
 }
@@ -87,7 +92,7 @@ func (m *Manager) speaksHTTP2(acc *listen.Accepted) bool {
 		if len(acc.ALPN) > 0 && acc.ALPN[0] == "h2c" {
 			return true
 		}
-		return acc.TLS == nil && len(acc.ALPN) == 0 && preface(acc.Conn, m.cfg.Timeouts.Idle)
+		return acc.TLS == nil && len(acc.ALPN) == 0 && preface(acc, m.cfg.Timeouts.Idle)
 	}
 	return false
 }
@@ -150,6 +155,7 @@ func (c *conn) serve2() error {
 		return c.http2.Streams() > 0
 	}
 	t.timeout = c.m.cfg.Timeouts.Idle
+	c.acc.OnDrain(func(bool) { c.http2.Drain() })
 	return c.http2.Run()
 }
 
@@ -176,7 +182,7 @@ func (c *conn) handle2(st *http2.Stream) {
 type transport2 struct {
 	conn    *sock.Conn
 	timeout time.Duration
-	// idle is asked when the timeout has passed or draining has begun; it reports whether to go on.
+	// idle is asked when the timeout has passed; it reports whether to go on.
 	idle func() bool
 }
 
@@ -202,9 +208,28 @@ func wokenUp(err error) bool {
 	return errors.Is(err, sock.ErrTimeout) || errors.Is(err, sock.ErrInterrupted)
 }
 
-// preface looks whether a client without ALPN begins with HTTP/2's preface.
-func preface(c *sock.Conn, timeout time.Duration) bool {
-	r, err := sniff.Detect(c, timeout)
+// lastLook is how long a client that hasn't said anything may still take when the proxy ends.
+const lastLook = time.Second
+
+// preface looks whether a client without ALPN begins with HTTP/2's preface. When the proxy ends it stops looking.
+func preface(acc *listen.Accepted, timeout time.Duration) bool {
+	var mu sync.Mutex // makes sure that nobody interrupts after Resume
+	looking := true
+	acc.OnDrain(func(hurry bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if hurry && looking {
+			acc.Conn.Interrupt()
+		}
+	})
+	r, err := sniff.Detect(acc.Conn, timeout)
+	mu.Lock()
+	defer mu.Unlock()
+	looking = false
+	acc.Conn.Resume()
+	if errors.Is(err, sock.ErrInterrupted) {
+		r, err = sniff.Detect(acc.Conn, lastLook) // the preface may be on its way
+	}
 	return err == nil && r.Kind == sniff.HTTP2
 }
 

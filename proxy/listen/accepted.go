@@ -2,6 +2,7 @@ package listen
 
 import (
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"lateen.dev/lateen/lib/drain"
@@ -34,6 +35,9 @@ type Accepted struct {
 	Drain *drain.Drain
 	// Stats of the listener.
 	Stats *Stats
+	// ready says that Listener, Drain and Stats are set; ending is what OnDrain set.
+	ready  atomic.Bool
+	ending atomic.Pointer[func(hurry bool)]
 	// Why is set when there is no chain, or the handshake failed.
 	Why error
 }
@@ -44,6 +48,22 @@ func (a *Accepted) Protocol() string {
 		return ""
 	}
 	return a.TLS.ALPN
+}
+
+// OnDrain has f called when the connection should look whether it may end: when draining begins, and, with hurry, when
+// those that wait for a request are to go. f must not block, and may be called by any goroutine until the connection
+// has been served.
+func (a *Accepted) OnDrain(f func(hurry bool)) {
+	a.ending.Store(&f)
+	if a.Drain.Hurried() {
+		f(true)
+	}
+}
+
+func (a *Accepted) tell(hurry bool) {
+	if f := a.ending.Load(); f != nil {
+		(*f)(hurry)
+	}
 }
 
 func (a *Accepted) facts() plan.ConnFacts {

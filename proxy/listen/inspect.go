@@ -31,16 +31,10 @@ func (s *Server) inspect(a *active, sk *Socket, acc *Accepted) {
 			a, g = other, other.current.Load()
 		}
 	}
-	for !g.drain.Hold(acc.Conn) {
-		// The configuration was replaced since it was loaded; only a removed listener has no newer one.
-		next := a.current.Load()
-		if next == g {
-			return
-		}
-		g = next
-	}
-	defer g.drain.Drop(acc.Conn)
+	g = s.hold(a, g, acc)
+	defer g.drain.Drop(acc)
 	acc.Listener, acc.Drain, acc.Stats = g.listener, g.drain, a.stats
+	acc.ready.Store(true)
 	a.stats.CxTotal.Add(1)
 	a.stats.CxActive.Add(1)
 	defer func() {

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -48,9 +49,13 @@ type Server struct {
 	// index finds listeners by address for use_original_dst.
 	index atomic.Pointer[index]
 	conns []connShard
+	// orders ask connections to end: those of inbound listeners, and all others.
+	inbound, others drain.Order
 
 	mu     sync.Mutex // guards what follows
 	active map[string]*active
+	// stopped says that listeners accept no more: inbound ones, and all others.
+	stopped [2]bool
 	// reserved are listeners whose sockets are open and that are not in force yet.
 	reserved map[string]*active
 	ended    bool
@@ -58,7 +63,7 @@ type Server struct {
 
 type connShard struct {
 	mu   sync.Mutex
-	open map[*sock.Conn]struct{}
+	open map[*Accepted]struct{}
 	_    [40]byte
 }
 
@@ -70,6 +75,8 @@ type active struct {
 	current atomic.Pointer[generation]
 	stats   *Stats
 	closed  atomic.Bool
+	// stopping says that what has connected is still to be accepted, and then no more.
+	stopping atomic.Bool
 }
 
 // generation is one version of a listener's configuration.
@@ -92,7 +99,7 @@ func New(o Options) *Server {
 	}
 	s := &Server{opts: o, active: map[string]*active{}, reserved: map[string]*active{}, conns: make([]connShard, o.Shards)}
 	for i := range s.conns {
-		s.conns[i].open = map[*sock.Conn]struct{}{}
+		s.conns[i].open = map[*Accepted]struct{}{}
 	}
 	s.index.Store(&index{})
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -134,7 +141,7 @@ func (s *Server) applyLocked(l *plan.Listener) error {
 			return nil
 		}
 		if a.given || sameBinding(old.listener, l) {
-			a.current.Store(&generation{listener: l, drain: drain.New()})
+			a.current.Store(s.generation(l))
 			s.retire(old)
 			return nil
 		}
@@ -214,12 +221,12 @@ func sameBinding(a, b *plan.Listener) bool {
 
 func (s *Server) newActive(l *plan.Listener, stats *Stats) (*active, error) {
 	a := &active{name: l.Name, stats: stats}
-	a.current.Store(&generation{listener: l, drain: drain.New()})
+	a.current.Store(s.generation(l))
 	if given, ok := s.opts.Sockets[l.Name]; ok {
 		a.sockets, a.given = given, true
 		return a, nil
 	}
-	if !l.BindToPort {
+	if !l.BindToPort || s.stopped[class(l)] {
 		return a, nil
 	}
 	if a.sockets = s.takeReservedLocked(l); a.sockets != nil {
@@ -251,27 +258,6 @@ func (s *Server) closeSockets(a *active) {
 	}
 }
 
-// retire drains a generation: its connections end when they may, and are cut off when the drain time has passed.
-func (s *Server) retire(g *generation) {
-	g.drain.Begin()
-	s.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(s.ctx, s.opts.DrainTime)
-		defer cancel()
-		if g.drain.Wait(ctx) != nil && s.ctx.Err() == nil {
-			s.cutOff(g)
-		}
-	})
-}
-
-// cutOff closes the connections of a drained generation.
-func (s *Server) cutOff(g *generation) {
-	for _, c := range g.drain.Holders() {
-		if sc, ok := c.(*sock.Conn); ok {
-			_ = sc.Close() // whoever uses it finds out, which is what counts
-		}
-	}
-}
-
 func (s *Server) reindexLocked() {
 	ix := &index{exact: map[netip.AddrPort]*active{}, port: map[uint16]*active{}}
 	for _, a := range s.active {
@@ -297,6 +283,10 @@ func (s *Server) accept(a *active, sk *Socket) {
 		nc, err := sk.Listener.Accept()
 		if err != nil {
 			if a.closed.Load() || errors.Is(err, net.ErrClosed) {
+				return
+			}
+			if a.stopping.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+				_ = sk.Listener.Close() // everybody who has connected is being served
 				return
 			}
 			// Out of descriptors or memory: existing connections go on, and new ones wait in the backlog.
@@ -348,7 +338,7 @@ func (s *Server) take(a *active, sk *Socket, nc net.Conn) {
 func (s *Server) serve(a *active, sk *Socket, acc *Accepted) {
 	shard := &s.conns[acc.Shard]
 	shard.mu.Lock()
-	shard.open[acc.Conn] = struct{}{}
+	shard.open[acc] = struct{}{}
 	shard.mu.Unlock()
 	defer func() {
 		if p := recover(); p != nil {
@@ -357,69 +347,21 @@ func (s *Server) serve(a *active, sk *Socket, acc *Accepted) {
 		// The connection has been served; an error in closing it has no consequence.
 		_ = acc.Conn.Close()
 		shard.mu.Lock()
-		delete(shard.open, acc.Conn)
+		delete(shard.open, acc)
 		shard.mu.Unlock()
 		s.open.Add(-1)
 	}()
 	s.inspect(a, sk, acc)
 }
 
-// Shutdown stops accepting, lets connections come to their end, and closes what is left when ctx ends. It returns
-// when every goroutine has ended.
-func (s *Server) Shutdown(ctx context.Context) error {
-	s.Drain()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.conwg.Wait()
-	}()
-	var err error
-	select {
-	case <-done:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	s.cancel()
-	for i := range s.conns {
-		c := &s.conns[i]
-		c.mu.Lock()
-		for conn := range c.open {
-			_ = conn.Close() // whoever uses it finds out, which is what counts
-		}
-		c.mu.Unlock()
-	}
-	<-done
-	s.wg.Wait()
-	return err
-}
-
-// Drain stops accepting and asks connections to come to their end. HTTP connections that idle are closed.
-func (s *Server) Drain() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ended {
-		return
-	}
-	s.ended = true
-	for name := range s.reserved {
-		s.unreserveLocked(name)
-	}
-	for _, a := range s.active {
-		s.closeSockets(a)
-		a.current.Load().drain.Begin()
-	}
-	for i := range s.conns {
-		c := &s.conns[i]
-		c.mu.Lock()
-		for conn := range c.open {
-			conn.Interrupt()
-		}
-		c.mu.Unlock()
-	}
-}
-
 // Open is the number of open connections.
 func (s *Server) Open() int64 { return s.open.Load() }
+
+// Accepted is the number of connections that have been accepted.
+func (s *Server) Accepted() uint64 { return s.nextID.Load() }
+
+// DrainTime is how long connections of a changed listener may go on.
+func (s *Server) DrainTime() time.Duration { return s.opts.DrainTime }
 
 // Stats calls f with the statistics of every listener.
 func (s *Server) Stats(f func(listener string, stats *Stats)) {

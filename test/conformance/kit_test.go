@@ -63,7 +63,7 @@ func runProxy() int {
 
 func serveBootstrap(ctx context.Context, file string, log io.Writer) error {
 	scopes := telemetry.NewScopes(log, false, slog.LevelWarn)
-	return dataplane.RunBootstrap(ctx, dataplane.BootstrapOptions{File: file, Version: "test", Scopes: scopes, Drain: 200 * time.Millisecond})
+	return dataplane.RunBootstrap(ctx, dataplane.BootstrapOptions{File: file, Version: "test", Scopes: scopes, Drain: dataplane.DrainTimes{Limit: 200 * time.Millisecond}})
 }
 
 // conf is what the bootstrap template is filled with.

@@ -66,6 +66,7 @@ type Conn struct {
 
 	draining  bool  // no new streams: GOAWAY was received, or sent for good
 	goAway    bool  // we sent the final GOAWAY
+	parting   bool  // the client is to close the connection now
 	closed    error // why the connection is over
 	broken    error // why a client can't write any more, while it still reads
 	hangUp    *time.Timer
@@ -229,9 +230,32 @@ func (c *Conn) Drain() {
 	c.out = appendGoAway(c.out, maxWindow, NoError, "")
 	c.pingData = [8]byte{'d', 'r', 'a', 'i', 'n'}
 	c.out = append(appendFrameHeader(c.out, 8, framePing, 0, 0), c.pingData[:]...)
-	c.pinged = c.finishDrainLocked
+	// A client that reads the announcement in one goroutine may be about to open
+	// a stream in another: its answer to the PING goes out first then.
+	c.pinged = func() { c.hangUp = c.laterLocked(settleTime, c.finishDrainLocked) }
 	c.mu.Unlock()
 	c.wake()
+}
+
+// How a drain ends: how long after a client has seen the announcement streams
+// are still taken, and how long the client may take to close the connection
+// that is of no more use. Closing it first could cost a client that still
+// writes the sight of the GOAWAY, which says that it may try elsewhere.
+const (
+	settleTime = 100 * time.Millisecond
+	partTime   = time.Second
+)
+
+// laterLocked has f called, under the lock, unless the connection has ended.
+func (c *Conn) laterLocked(d time.Duration, f func()) *time.Timer {
+	return time.AfterFunc(d, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.closed == nil {
+			f()
+			c.signalLocked()
+		}
+	})
 }
 
 func (c *Conn) finishDrainLocked() {
@@ -243,6 +267,13 @@ func (c *Conn) finishDrainLocked() {
 // endIfDrainedLocked ends the connection once the last stream is gone.
 func (c *Conn) endIfDrainedLocked() {
 	if !c.draining || len(c.streams) > 0 || c.closed != nil {
+		return
+	}
+	if c.goAway {
+		if !c.parting {
+			c.parting = true
+			c.hangUp = c.laterLocked(partTime, func() { c.closed = errDrained })
+		}
 		return
 	}
 	c.closed = errDrained

@@ -169,6 +169,9 @@ func (d *direction) drop() {
 
 // Wake implements sock.Session: a direction that has been idle goes on waiting if the other hasn't.
 func (d *direction) Wake(cause error) sock.Next {
+	if cause == sock.ErrInterrupted {
+		return sock.Wait // there is nothing to look at: a relay ends with its connections
+	}
 	if cause == sock.ErrTimeout && d.r.idle > 0 {
 		if at := d.deadline(); at > sock.Now() {
 			d.src.SetReadDeadline(at)

@@ -1,6 +1,10 @@
 package sock
 
-import "io"
+import (
+	"errors"
+	"io"
+	"os"
+)
 
 // Next is what a Session wants after a call.
 type Next uint8
@@ -28,7 +32,7 @@ type Session interface {
 	// give its buffer back.
 	Park()
 	// Wake is called when a wait has ended without bytes: ErrTimeout after the read deadline, ErrInterrupted after
-	// Interrupt. CanRead is true. It returns Wait, having set a new deadline if it wants one, or Close.
+	// Interrupt or Nudge. CanRead is true. It returns Wait, having set a new deadline if it wants one, or Close.
 	Wake(cause error) Next
 }
 
@@ -56,6 +60,11 @@ func (c *Conn) Serve(s Session) error {
 
 // wake tells the session about a wait that ended without bytes, and returns every other error.
 func (c *Conn) wake(s Session, err error) (Next, error) {
+	if c.waiting.nudged.Load() && errors.Is(err, os.ErrDeadlineExceeded) && !c.waiting.aborted.Load() {
+		c.waiting.nudged.Store(false)
+		c.setTimer(c.waiting.deadline)
+		return s.Wake(ErrInterrupted), nil
+	}
 	switch err = c.lapsed(err); err {
 	case nil:
 		return Wait, nil

@@ -35,6 +35,8 @@ type waiting struct {
 	peer *Conn
 	// interrupted is set by Interrupt, aborted by Abort.
 	interrupted, aborted atomic.Bool
+	// nudged is set by Nudge.
+	nudged atomic.Bool
 }
 
 // SetReadDeadline bounds Read, WriteRead and the waits of Serve; zero removes the bound. It costs next to nothing.
@@ -56,6 +58,17 @@ func (c *Conn) Interrupt() {
 	c.waiting.interrupted.Store(true)
 	// An error means that the connection is closed, which ends waits as well.
 	_ = c.nc.SetReadDeadline(longAgo)
+}
+
+// Resume forgets an Interrupt that came when the reader had already got what it waited for. It belongs to the reader.
+func (c *Conn) Resume() { c.waiting.interrupted.Store(false) }
+
+// Nudge has the session of Serve woken with ErrInterrupted, once, if it waits for bytes. Unlike Interrupt it leaves
+// alone who reads in the middle of something: a session that does must look by itself, before it waits again, for what
+// it would be nudged for.
+func (c *Conn) Nudge() {
+	c.waiting.nudged.Store(true)
+	_ = c.nc.SetReadDeadline(longAgo) // as above; a reader finds that its own deadline hasn't passed, and reads on
 }
 
 // Abort makes every wait of this connection fail with ErrInterrupted from now on, reading and writing. Unlike Close it
@@ -102,14 +115,14 @@ func (c *Conn) setTimer(at Instant) {
 	c.startTimer()
 }
 
-// startTimer gives armed to the runtime. If Interrupt came in between, its deadline is restored.
+// startTimer gives armed to the runtime. If Interrupt or Nudge came in between, its deadline is restored.
 func (c *Conn) startTimer() {
 	var t time.Time
 	if c.waiting.armed != 0 {
 		t = c.waiting.armed.Time()
 	}
 	_ = c.nc.SetReadDeadline(t) // fails only on a closed connection, as the read that follows will
-	if c.waiting.interrupted.Load() || c.waiting.aborted.Load() {
+	if c.waiting.interrupted.Load() || c.waiting.aborted.Load() || c.inline && c.waiting.nudged.Load() {
 		_ = c.nc.SetReadDeadline(longAgo)
 	}
 }

@@ -1,0 +1,328 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"text/template"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"lateen.dev/lateen/test/traffic"
+)
+
+// binary is lateen-proxy.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "lateen-lifecycle-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "lateen-proxy")
+	cmd := exec.Command("go", "build", "-o", binary, "./cmd/lateen-proxy")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		return 1
+	}
+	code := m.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+// patience bounds every wait of these tests.
+const patience = 30 * time.Second
+
+// conf is what the bootstrap is made of.
+type conf struct {
+	HTTP, TCP, Admin  int
+	Backend           int
+	BackendTCP        int
+	Top, HCM, Cluster string // more fields: of the bootstrap, the connection manager, the clusters
+}
+
+var bootstrap = template.Must(template.New("bootstrap").Parse(`
+node: {id: "sidecar~127.0.0.1~lifecycle.default~default.svc.cluster.local", cluster: lifecycle}
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: {{.Admin}}}}}
+{{.Top}}
+static_resources:
+  listeners:
+  - name: http
+    address: {socket_address: {address: 127.0.0.1, port_value: {{.HTTP}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: http
+{{.HCM}}
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
+          route_config:
+            name: routes
+            virtual_hosts:
+            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: http, timeout: 0s}}]}
+  - name: tcp
+    address: {socket_address: {address: 127.0.0.1, port_value: {{.TCP}}}}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.tcp_proxy
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: tcp}
+  clusters:
+  - name: http
+    type: STATIC
+    connect_timeout: 5s
+    circuit_breakers: {thresholds: [{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}]}
+{{.Cluster}}
+    load_assignment:
+      cluster_name: http
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.Backend}}}}}}]}]
+  - name: tcp
+    type: STATIC
+    connect_timeout: 5s
+    circuit_breakers: {thresholds: [{max_connections: 100000}]}
+    load_assignment:
+      cluster_name: tcp
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.BackendTCP}}}}}}]}]
+`))
+
+// backend starts what the proxies lead to.
+func backend(t *testing.T, h func(http.ResponseWriter, *http.Request) bool) *traffic.Backend {
+	t.Helper()
+	b, err := traffic.Serve(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+// newConf chooses ports for a proxy.
+func newConf(t *testing.T, b *traffic.Backend) conf {
+	t.Helper()
+	c := conf{Backend: b.HTTP, BackendTCP: b.TCP}
+	for _, p := range []*int{&c.HTTP, &c.TCP, &c.Admin} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		*p = ln.Addr().(*net.TCPAddr).Port
+	}
+	return c
+}
+
+func (c conf) write(t *testing.T) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := bootstrap.Execute(&b, c); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
+	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// process is a proxy.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	admin  int
+	exited chan struct{} // closed at its end
+	log    *logBuffer
+}
+
+// logBuffer keeps what a process says.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// launch starts a proxy and doesn't wait for it.
+func (c conf) launch(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, admin: c.Admin, exited: make(chan struct{}), log: &logBuffer{}}
+	p.cmd = exec.Command(binary, append([]string{"-c", c.write(t)}, args...)...)
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.exited)
+		p.cmd.Wait() //nolint:errcheck // wait looks at its state
+	}()
+	t.Cleanup(func() {
+		p.cmd.Process.Kill() //nolint:errcheck // it may have ended
+		<-p.exited
+		if t.Failed() {
+			t.Logf("%v said:\n%s", p.cmd.Args, p.log)
+		}
+	})
+	return p
+}
+
+// start starts a proxy and waits until it is ready.
+func (c conf) start(t *testing.T, args ...string) *process {
+	t.Helper()
+	p := c.launch(t, args...)
+	p.ready()
+	return p
+}
+
+func (p *process) ready() {
+	p.t.Helper()
+	within(p.t, "the proxy to be ready", func() bool {
+		select {
+		case <-p.exited:
+			p.t.Fatalf("the proxy has ended\n%s", p.log)
+		default:
+		}
+		return strings.Contains(p.log.String(), "proxy is ready")
+	})
+}
+
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// wait returns the exit code.
+func (p *process) wait() int {
+	p.t.Helper()
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode()
+	case <-time.After(patience):
+		p.t.Fatalf("the proxy doesn't end")
+		return -1
+	}
+}
+
+// ask makes a request to the admin side. Status 0 means that nobody answers.
+func (p *process) ask(method, path string) (status int, body string) {
+	return ask(p.admin, method, path)
+}
+
+func ask(port int, method, path string) (status int, body string) {
+	req, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
+	if err != nil {
+		return 0, err.Error()
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	resp, err := client.Do(req)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return resp.StatusCode, string(b)
+}
+
+// stat is one of the proxy's statistics.
+func (p *process) stat(name string) int64 {
+	p.t.Helper()
+	_, body := p.ask("GET", "/stats?filter=^"+strings.ReplaceAll(name, ".", `\.`)+"$")
+	_, value, ok := strings.Cut(strings.TrimSpace(body), ": ")
+	n, err := strconv.ParseInt(value, 10, 64)
+	if !ok || err != nil {
+		p.t.Fatalf("statistic %s: %q", name, body)
+	}
+	return n
+}
+
+// within waits until f says that it has come about.
+func within(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !f(); <-tick.C {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+}
+
+// loads starts a load of each kind, HTTP through one dialer and TCP through the other.
+func loads(t *testing.T, http, tcp func(context.Context) (net.Conn, error)) []*traffic.Load {
+	var list []*traffic.Load
+	for _, k := range []traffic.Kind{traffic.HTTP1, traffic.HTTP1Fresh, traffic.Upload, traffic.HTTP2, traffic.TCP} {
+		o := traffic.Options{Kind: k, Dial: http, Workers: 3, Pause: 2 * time.Millisecond}
+		if k == traffic.TCP {
+			o.Dial = tcp
+		}
+		l := traffic.Start(o)
+		t.Cleanup(l.Stop)
+		list = append(list, l)
+	}
+	return list
+}
+
+// more waits until each load has made n exchanges more; slow bodies take their time, so those make fewer.
+func more(t *testing.T, list []*traffic.Load, n int64) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, l := range list {
+		k := n
+		if l.Kind() == traffic.Upload {
+			k = max(1, n/10)
+		}
+		if err := l.More(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// settle ends the loads. None of their exchanges may have failed.
+func settle(t *testing.T, list []*traffic.Load) {
+	t.Helper()
+	for _, l := range list {
+		l.Stop()
+		failed, why := l.Failed()
+		t.Logf("%s: %d exchanges, %d failed", l.Kind(), l.Done(), failed)
+		if failed > 0 {
+			t.Errorf("%s: %d of %d exchanges failed: %v", l.Kind(), failed, l.Done(), why)
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package traffic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// Backend echoes: HTTP/1.1 and HTTP/2 on one port, bytes on another.
+type Backend struct {
+	HTTP, TCP int // ports on 127.0.0.1
+
+	server *http.Server
+	echo   net.Listener
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex // guards conns
+	conns map[net.Conn]bool
+}
+
+// Serve starts a backend. handler, if not nil, is asked first, and reports whether it has answered.
+func Serve(handler func(http.ResponseWriter, *http.Request) bool) (*Backend, error) {
+	web, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("backend: %w", err)
+	}
+	b := &Backend{conns: map[net.Conn]bool{}}
+	if b.echo, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		return nil, errors.Join(fmt.Errorf("backend: %w", err), web.Close())
+	}
+	b.HTTP, b.TCP = port(web), port(b.echo)
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	b.server = &http.Server{Protocols: p, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if handler != nil && handler(w, r) {
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the proxy has gone, and sees that there is no answer
+		}
+		w.Write(body) //nolint:errcheck // the client counts what arrives
+	})}
+	b.wg.Go(func() { b.server.Serve(web) }) //nolint:errcheck // ends with Close
+	b.wg.Go(b.accept)
+	return b, nil
+}
+
+func port(l net.Listener) int {
+	a, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0
+	}
+	return a.Port
+}
+
+func (b *Backend) accept() {
+	for {
+		nc, err := b.echo.Accept()
+		if err != nil {
+			return
+		}
+		b.mu.Lock()
+		b.conns[nc] = true
+		b.mu.Unlock()
+		b.wg.Go(func() {
+			io.Copy(nc, nc) //nolint:errcheck // the client counts what arrives
+			nc.Close()
+			b.mu.Lock()
+			delete(b.conns, nc)
+			b.mu.Unlock()
+		})
+	}
+}
+
+// Cut closes every TCP connection that is open, as a backend does that dies.
+func (b *Backend) Cut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for nc := range b.conns {
+		nc.Close()
+	}
+}
+
+// Close ends the backend.
+func (b *Backend) Close() {
+	b.server.Close()
+	b.echo.Close()
+	b.Cut()
+	b.wg.Wait()
+}
+
+// Dialer dials an address on this machine.
+func Dialer(port int) func(ctx context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	}
+}

@@ -1,0 +1,181 @@
+package traffic
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// payload is what goes there and comes back.
+var payload = bytes.Repeat([]byte("sail "), 200)
+
+// client1 makes HTTP/1.1 requests, and never tries one again.
+type client1 struct {
+	o  Options
+	nc net.Conn
+	br *bufio.Reader
+}
+
+func (c *client1) close() {
+	if c.nc != nil {
+		c.nc.Close()
+		c.nc = nil
+	}
+}
+
+func (c *client1) exchange(ctx context.Context) error {
+	if c.nc == nil {
+		nc, err := c.o.Dial(ctx)
+		if err != nil {
+			return err
+		}
+		c.nc, c.br = nc, bufio.NewReader(nc)
+	}
+	if at, ok := ctx.Deadline(); ok {
+		c.nc.SetDeadline(at)
+	}
+	keep, err := c.request(ctx)
+	if err != nil || !keep || c.o.Kind == HTTP1Fresh {
+		c.close()
+	}
+	return err
+}
+
+func (c *client1) request(ctx context.Context) (keep bool, err error) {
+	head := fmt.Sprintf("POST /echo HTTP/1.1\r\nHost: echo\r\nContent-Length: %d\r\n\r\n", len(payload))
+	if c.o.Kind == Upload {
+		err = c.slowly(ctx, head)
+	} else {
+		_, err = c.nc.Write(append([]byte(head), payload...))
+	}
+	if err != nil {
+		return false, fmt.Errorf("sending the request: %w", err)
+	}
+	resp, err := http.ReadResponse(c.br, nil)
+	if err != nil {
+		return false, fmt.Errorf("reading the response: %w", err)
+	}
+	defer resp.Body.Close()
+	return !resp.Close, check(resp)
+}
+
+// slowly sends the body in pieces.
+func (c *client1) slowly(ctx context.Context, head string) error {
+	if _, err := io.WriteString(c.nc, head); err != nil {
+		return err
+	}
+	const pieces = 10
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for i := range pieces {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if _, err := c.nc.Write(payload[i*len(payload)/pieces : (i+1)*len(payload)/pieces]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// StatusError is a response that isn't the backend's.
+type StatusError struct {
+	Status int
+	Body   string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("status %d: %.200s", e.Status, e.Body) }
+
+func check(resp *http.Response) error {
+	body, err := io.ReadAll(resp.Body)
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the response's body: %w", err)
+	case resp.StatusCode != http.StatusOK:
+		return &StatusError{resp.StatusCode, strings.TrimSpace(string(body))}
+	case !bytes.Equal(body, payload):
+		return fmt.Errorf("the body has come back changed, %d bytes of %d", len(body), len(payload))
+	}
+	return nil
+}
+
+// client2 makes HTTP/2 requests. As RFC 9113 allows, a request that the server says it hasn't looked at is sent again
+// on another connection.
+type client2 struct{ t *http.Transport }
+
+func newClient2(o Options) *client2 {
+	p := new(http.Protocols)
+	p.SetUnencryptedHTTP2(true)
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) }
+	return &client2{&http.Transport{Protocols: p, DialContext: dial, DisableCompression: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}}}
+}
+
+func (c *client2) close() { c.t.CloseIdleConnections() }
+
+func (c *client2) exchange(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://echo/echo", bytes.NewReader(payload))
+	if err != nil {
+		return err
+	}
+	resp, err := c.t.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return check(resp)
+}
+
+// echoes sends bytes over TCP and expects them back.
+type echoes struct {
+	o  Options
+	nc net.Conn
+}
+
+func (c *echoes) close() {
+	if c.nc != nil {
+		c.nc.Close()
+		c.nc = nil
+	}
+}
+
+func (c *echoes) exchange(ctx context.Context) error {
+	if c.nc == nil {
+		nc, err := c.o.Dial(ctx)
+		if err != nil {
+			return err
+		}
+		c.nc = nc
+	}
+	if at, ok := ctx.Deadline(); ok {
+		c.nc.SetDeadline(at)
+	}
+	err := c.echo()
+	if err != nil || c.o.Kind == TCP {
+		c.close()
+	}
+	return err
+}
+
+func (c *echoes) echo() error {
+	if _, err := c.nc.Write(payload); err != nil {
+		return fmt.Errorf("sending: %w", err)
+	}
+	got := make([]byte, len(payload))
+	if _, err := io.ReadFull(c.nc, got); err != nil {
+		return fmt.Errorf("reading: %w", err)
+	}
+	if !bytes.Equal(got, payload) {
+		return errors.New("the bytes have come back changed")
+	}
+	return nil
+}
