@@ -73,14 +73,15 @@ func runCommand() *cobra.Command {
 	var log logFlags
 	var ports, labels []string
 	cmd := &cobra.Command{
-		Use:     "run --service NAME --port PORT [flags] -- COMMAND [ARG…]",
+		Use:     "run --service NAME [--port PORT…] [flags] -- COMMAND [ARG…]",
 		Short:   "Run a program in the mesh, with its own sidecar and identity",
 		GroupID: cli.GroupRoles,
 		Long: "Starts the program in a network namespace of its own that has nothing but loopback: all it sends goes\n" +
 			"through its sidecar, without the program knowing and without root. Its output, exit code and signals are\n" +
 			"passed through. Where namespaces are forbidden it gets HTTP_PROXY instead, and is told so.",
 		Example: "  lateen run --service reviews --version v1 --port 9080 -- ./reviews\n" +
-			"  lateen run --service db --port 5432:tcp -- postgres -D data",
+			"  lateen run --service db --port 5432:tcp -- postgres -D data\n" +
+			"  lateen run --service client -- curl http://reviews:9080/reviews/0   # serves nothing, needs no port",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("name the program after --, for example: lateen run --service web --port 8080 -- ./web")
@@ -98,7 +99,7 @@ func runCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false)
-	f.StringVar(&o.Service, "service", "", "the service that the program serves")
+	f.StringVar(&o.Service, "service", "", "the service that the program serves, or its name if it only calls others")
 	f.StringVar(&o.Version, "version", "", "the program's version: its label for subsets")
 	f.StringArrayVar(&ports, "port", nil, "a port that the program serves, PORT or PORT:NAME; the name's prefix is the protocol, as in Istio (http, grpc, tcp…)")
 	f.StringVar(&o.ServiceAccount, "service-account", "", "the identity's service account (default: the service's name)")
@@ -107,10 +108,8 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.LogFile, "log-file", "", "the sidecar's log (default: DIR/log/NAME-sidecar.log)")
 	f.BoolVar(&o.Explicit, "explicit-proxy", false, "do not capture: give the program HTTP_PROXY instead")
 	log.add(cmd)
-	for _, required := range []string{"service", "port"} {
-		if err := cmd.MarkFlagRequired(required); err != nil {
-			panic(fmt.Sprintf("flag that was just added: %v", err))
-		}
+	if err := cmd.MarkFlagRequired("service"); err != nil {
+		panic(fmt.Sprintf("flag that was just added: %v", err))
 	}
 	return cmd
 }

@@ -24,7 +24,7 @@ const (
 
 // objectsOf returns the configuration that registrations stand for: an entry
 // for each that is ready, and a Service for every service, ready or not, so
-// that names resolve while a program starts.
+// that names resolve while a program starts. What serves no port is no service.
 func objectsOf(all []Registration, seen *observed) map[config.Key]*config.Object {
 	objects := map[config.Key]*config.Object{}
 	for i := range all {
@@ -36,7 +36,7 @@ func objectsOf(all []Registration, seen *observed) map[config.Key]*config.Object
 			o := entryObject(reg, seen.group(reg))
 			objects[o.Key] = o
 		}
-		if seen.claimed(reg) {
+		if len(reg.Ports) == 0 || seen.claimed(reg) {
 			continue
 		}
 		o := serviceObject(reg)

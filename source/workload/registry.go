@@ -35,8 +35,9 @@ type Request struct {
 	Version        string            `json:"version,omitempty"`
 	ServiceAccount string            `json:"serviceAccount,omitempty"`
 	Labels         map[string]string `json:"labels,omitempty"`
-	Ports          []Port            `json:"ports,omitempty"`
-	Locality       string            `json:"locality,omitempty"`
+	// Ports are none for a program that only calls others.
+	Ports    []Port `json:"ports,omitempty"`
+	Locality string `json:"locality,omitempty"`
 	// Gateway marks a proxy that serves no program: it is no endpoint.
 	Gateway bool `json:"gateway,omitempty"`
 	// PID is the proxy's process on this machine, 0 if it isn't here.
@@ -194,9 +195,6 @@ func (q *Request) check() error {
 		if !isLabel(name) {
 			return fmt.Errorf("%w: the %s %q is not a DNS label (lower case letters, digits and dashes, 63 at most)", ErrRequest, what, name)
 		}
-	}
-	if len(q.Ports) == 0 && !q.Gateway {
-		return fmt.Errorf("%w: service %s has no port", ErrRequest, q.Service)
 	}
 	for _, p := range q.Ports {
 		if p.Number == 0 {

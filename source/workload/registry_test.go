@@ -224,6 +224,26 @@ func TestNamesAndAddressesDoNotCollide(t *testing.T) {
 	}
 }
 
+func TestProgramWithoutPortsIsNoService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, w := begin(t, Options{})
+		reg, err := r.Register(Request{Namespace: "default", Service: "client", ServiceAccount: "client"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(r.Connect(reg.ID), r.SetReady(reg.ID, true)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if w.get(config.WorkloadEntry, "client") == nil {
+			t.Error("it has no entry")
+		}
+		if o := w.get(config.Service, "client"); o != nil {
+			t.Errorf("nobody can call it, but there is %v", o)
+		}
+	})
+}
+
 func TestWrongRequests(t *testing.T) {
 	r, err := Open(Options{})
 	if err != nil {
@@ -232,7 +252,6 @@ func TestWrongRequests(t *testing.T) {
 	for name, q := range map[string]Request{
 		"no service":   {Namespace: "default", Ports: []Port{{Number: 1}}},
 		"a dot":        {Namespace: "default", Service: "a.b", Ports: []Port{{Number: 1}}},
-		"no port":      {Namespace: "default", Service: "a"},
 		"port 0":       {Namespace: "default", Service: "a", Ports: []Port{{}}},
 		"odd account":  {Namespace: "default", Service: "a", ServiceAccount: "x/y", Ports: []Port{{Number: 1}}},
 		"upper spaces": {Namespace: "De fault", Service: "a", Ports: []Port{{Number: 1}}},
