@@ -45,13 +45,10 @@ var analyzers = []func(*facts){
 }
 
 // Analyze returns every complaint about the set, sorted by place. The objects
-// must have passed validation; the set is taken to be all there is.
+// must have passed validation; the set is taken to be all there is. Who analyzes
+// again and again keeps a Set.
 func Analyze(objects []*config.Object) config.Problems {
-	f := gather(objects)
-	for _, analyze := range analyzers {
-		analyze(f)
-	}
-	return f.problems.Sorted()
+	return NewSet(objects).Analyze()
 }
 
 // report complains about a field of an object unless the object asks not to.

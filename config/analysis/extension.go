@@ -15,7 +15,7 @@ import (
 // envoyFilters looks for patches that do nothing, or what they do depends on
 // the order in which others are applied.
 func envoyFilters(f *facts) {
-	for _, o := range f.kinds[config.EnvoyFilter] {
+	for _, o := range f.subjects(config.EnvoyFilter) {
 		ef := config.As[*networking.EnvoyFilter](o)
 		for i, p := range ef.ConfigPatches {
 			f.patch(o, fmt.Sprintf("spec.configPatches[%d]", i), p, ef.Priority != 0)
@@ -59,7 +59,7 @@ func annotations(f *facts) {
 		known[a.Name] = a
 	}
 	for _, kind := range config.Kinds() {
-		for _, o := range f.kinds[kind] {
+		for _, o := range f.subjects(kind) {
 			for _, name := range slices.Sorted(maps.Keys(o.Annotations)) {
 				f.annotation(o, name, known[name])
 			}

@@ -10,10 +10,10 @@ import (
 
 	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/config/host"
-	"lateen.dev/lateen/config/mesh"
 )
 
-// facts is the set under analysis, indexed.
+// facts is the set under analysis, indexed. Every list is in the order of its
+// objects' keys.
 type facts struct {
 	kinds    map[config.Kind][]*config.Object
 	byKey    map[config.Key]*config.Object
@@ -23,8 +23,23 @@ type facts struct {
 	wildRule []*config.Object               // DestinationRules whose host is a wildcard
 	// labelled are the workloads of a namespace that have a label.
 	labelled map[label][]workload
-	mesh     *meshconfig.MeshConfig
+	// routed are the VirtualServices that route a host for sidecars.
+	routed map[host.Name][]routeClaim
+	// spoken is what ServiceEntries say about a port of a host.
+	spoken map[hostPort][]portClaim
+	mesh   *meshconfig.MeshConfig
+
+	// about are the objects to be judged, by kind; nil stands for all.
+	about    map[config.Kind][]*config.Object
 	problems config.Problems
+}
+
+// subjects are the objects of a kind that are to be judged.
+func (f *facts) subjects(kind config.Kind) []*config.Object {
+	if f.about != nil {
+		return f.about[kind]
+	}
+	return f.kinds[kind]
 }
 
 // workload is a WorkloadEntry with the labels it is chosen by.
@@ -66,51 +81,6 @@ type service struct {
 	exportTo []string
 }
 
-func gather(objects []*config.Object) *facts {
-	f := &facts{
-		kinds: map[config.Kind][]*config.Object{}, byKey: map[config.Key]*config.Object{},
-		exact: map[host.Name][]service{}, rules: map[host.Name][]*config.Object{}, labelled: map[label][]workload{}, mesh: mesh.Default(),
-	}
-	objects = slices.SortedFunc(slices.Values(objects), func(a, b *config.Object) int { return a.Compare(b.Key) })
-	for _, o := range objects {
-		f.kinds[o.Kind] = append(f.kinds[o.Kind], o)
-		f.byKey[o.Key] = o
-		if s := config.As[*config.MeshConfigSpec](o); s != nil {
-			if m, err := mesh.Apply(mesh.Default(), s); err == nil {
-				f.mesh = m
-			}
-		}
-	}
-	for _, o := range f.kinds[config.Service] {
-		s := config.As[*config.ServiceSpec](o)
-		f.addService(service{o, host.FQDN(o.Name, o.Namespace, ""), len(s.Ports), annotationList(o, "networking.istio.io/exportTo")})
-	}
-	for _, o := range f.kinds[config.ServiceEntry] {
-		se := config.As[*networking.ServiceEntry](o)
-		for _, h := range se.Hosts {
-			f.addService(service{o, host.Name(strings.ToLower(h)), len(se.Ports), se.ExportTo})
-		}
-	}
-	for _, o := range f.kinds[config.WorkloadEntry] {
-		w := workload{o, labelsOf(o)}
-		for name, value := range w.labels {
-			for _, ns := range []string{o.Namespace, anyNamespace} {
-				at := label{ns, name, value}
-				f.labelled[at] = append(f.labelled[at], w)
-			}
-		}
-	}
-	for _, o := range f.kinds[config.DestinationRule] {
-		h := host.Resolve(strings.ToLower(config.As[*networking.DestinationRule](o).Host), o.Namespace, "")
-		if h.IsWildcard() {
-			f.wildRule = append(f.wildRule, o)
-		} else {
-			f.rules[h] = append(f.rules[h], o)
-		}
-	}
-	return f
-}
-
 // rulesFor are the DestinationRules whose host covers name and that viewer sees.
 func (f *facts) rulesFor(name host.Name, viewer string) []*networking.DestinationRule {
 	var found []*networking.DestinationRule
@@ -131,17 +101,6 @@ func annotationList(o *config.Object, name string) []string {
 		}
 	}
 	return list
-}
-
-func (f *facts) addService(s service) {
-	if len(s.exportTo) == 0 {
-		s.exportTo = f.mesh.GetDefaultServiceExportTo()
-	}
-	if s.host.IsWildcard() {
-		f.wild = append(f.wild, s)
-		return
-	}
-	f.exact[s.host] = append(f.exact[s.host], s)
 }
 
 // services are those that a host, as written in a rule of namespace, means and

@@ -21,7 +21,7 @@ func sameWorkloads(a, b map[string]string) bool { return matches(a, b) || matche
 // the same port of the same workloads.
 func gateways(f *facts) {
 	all := f.kinds[config.Gateway]
-	for _, a := range all {
+	for _, a := range f.subjects(config.Gateway) {
 		ga := config.As[*networking.Gateway](a)
 		for i, s := range ga.Servers {
 			var rivals []string
@@ -91,6 +91,9 @@ func certificates(f *facts) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(users)) {
 		for _, o := range users[name] {
+			if !f.judged(o) {
+				continue
+			}
 			var others []string
 			for _, p := range users[name] {
 				if p != o && sameWorkloads(config.As[*networking.Gateway](o).Selector, config.As[*networking.Gateway](p).Selector) {
@@ -108,7 +111,7 @@ func certificates(f *facts) {
 // claims looks for routes by the claims of tokens on gateways that read no
 // tokens. A gateway's workloads have at least the labels of its selector.
 func claims(f *facts) {
-	for _, o := range f.kinds[config.VirtualService] {
+	for _, o := range f.subjects(config.VirtualService) {
 		vs := config.As[*networking.VirtualService](o)
 		at := claimMatch(vs)
 		if at == "" {

@@ -53,7 +53,7 @@ func (f *facts) rivals(all []chooser, conflicting, multiple code) {
 	for i, c := range all {
 		names := strings.Join(slices.Sorted(maps.Keys(same[i])), ", ")
 		switch {
-		case len(same[i]) == 0:
+		case len(same[i]) == 0, !f.judged(c.object):
 		case len(c.selector) == 0:
 			f.report(multiple, c.object, "", "Keep one, or give the others a selector",
 				"namespace %q has more %s objects without a selector (%s), and which one applies isn't defined", c.object.Namespace, c.object.Kind, names)
@@ -64,12 +64,34 @@ func (f *facts) rivals(all []chooser, conflicting, multiple code) {
 	}
 }
 
+// neighbours are the objects of a kind in the namespaces of those to be judged.
+func (f *facts) neighbours(kind config.Kind) []*config.Object {
+	if f.about == nil {
+		return f.kinds[kind]
+	}
+	namespaces := map[string]bool{}
+	for _, o := range f.about[kind] {
+		namespaces[o.Namespace] = true
+	}
+	var found []*config.Object
+	for _, o := range f.kinds[kind] {
+		if namespaces[o.Namespace] {
+			found = append(found, o)
+		}
+	}
+	return found
+}
+
+func (f *facts) judged(o *config.Object) bool {
+	return f.about == nil || slices.Contains(f.about[o.Kind], o)
+}
+
 // maxRivals bounds how many others a complaint names.
 const maxRivals = 10
 
 func sidecars(f *facts) {
 	var all []chooser
-	for _, o := range f.kinds[config.Sidecar] {
+	for _, o := range f.neighbours(config.Sidecar) {
 		all = append(all, chooser{o, config.As[*networking.Sidecar](o).GetWorkloadSelector().GetLabels(), "spec.workloadSelector"})
 	}
 	f.rivals(all, conflictingSidecars, multipleSidecars)
@@ -77,7 +99,7 @@ func sidecars(f *facts) {
 
 func telemetries(f *facts) {
 	var all []chooser
-	for _, o := range f.kinds[config.Telemetry] {
+	for _, o := range f.neighbours(config.Telemetry) {
 		t := config.As[*telemetry.Telemetry](o)
 		if t.TargetRef != nil || len(t.TargetRefs) > 0 {
 			continue
@@ -94,7 +116,7 @@ func selectors(f *facts) {
 		return
 	}
 	for _, kind := range []config.Kind{config.AuthorizationPolicy, config.PeerAuthentication, config.RequestAuthentication, config.Telemetry} {
-		for _, o := range f.kinds[kind] {
+		for _, o := range f.subjects(kind) {
 			var selector map[string]string
 			switch s := o.Spec.(type) {
 			case *security.AuthorizationPolicy:
@@ -124,7 +146,7 @@ func telemetryRefs(f *facts) {
 		known[p.GetName()] = true
 	}
 	defaults := f.mesh.GetDefaultProviders()
-	for _, o := range f.kinds[config.Telemetry] {
+	for _, o := range f.subjects(config.Telemetry) {
 		t := config.As[*telemetry.Telemetry](o)
 		for i, a := range t.AccessLogging {
 			f.providers(o, fmt.Sprintf("spec.accessLogging[%d]", i), a.Providers, known, len(defaults.GetAccessLogging()) > 0 || f.mesh.GetAccessLogFile() != "")

@@ -15,7 +15,7 @@ import (
 
 // portNames looks for Service ports whose protocol can only be guessed.
 func portNames(f *facts) {
-	for _, o := range f.kinds[config.Service] {
+	for _, o := range f.subjects(config.Service) {
 		s := config.As[*config.ServiceSpec](o)
 		for i, p := range s.Ports {
 			if p.Protocol == "UDP" || p.AppProtocol != "" || protocol.OfPort("TCP", p.Name, "", 0) != protocol.Unsupported {
@@ -36,7 +36,7 @@ func portNames(f *facts) {
 // addresses looks for TCP ports of ServiceEntries that can't be told apart from
 // other destinations: there is no address, and none can be given either.
 func addresses(f *facts) {
-	for _, o := range f.kinds[config.ServiceEntry] {
+	for _, o := range f.subjects(config.ServiceEntry) {
 		se := config.As[*networking.ServiceEntry](o)
 		wild := slices.ContainsFunc(se.Hosts, func(h string) bool { return strings.HasPrefix(h, "*") })
 		if len(se.Addresses) > 0 || !wild && se.Resolution != networking.ServiceEntry_NONE {
@@ -53,39 +53,38 @@ func addresses(f *facts) {
 
 // protocols looks for ServiceEntries that disagree about a host's port.
 func protocols(f *facts) {
-	type place struct {
-		host   string
-		number uint32
-	}
-	type claim struct {
-		object   *config.Object
-		path     string
-		protocol string
-	}
-	claims := map[place][]claim{}
-	for _, o := range f.kinds[config.ServiceEntry] {
+	for _, o := range f.subjects(config.ServiceEntry) {
 		se := config.As[*networking.ServiceEntry](o)
 		for _, h := range se.Hosts {
 			for i, p := range se.Ports {
-				at := place{strings.ToLower(h), p.Number}
-				claims[at] = append(claims[at], claim{o, fmt.Sprintf("spec.ports[%d]", i), protocol.Parse(p.Protocol).String()})
-			}
-		}
-	}
-	for at, all := range claims {
-		for _, c := range all {
-			i := slices.IndexFunc(all, func(d claim) bool { return d.object != c.object && d.protocol != c.protocol })
-			if i >= 0 {
-				f.report(conflictingProtocols, c.object, c.path, "Make them agree",
-					"ServiceEntry %s/%s says that port %d of %q is %s", all[i].object.Namespace, all[i].object.Name, at.number, at.host, all[i].protocol)
+				all := f.spoken[hostPort{strings.ToLower(h), p.Number}]
+				mine := protocol.Parse(p.Protocol).String()
+				if k := slices.IndexFunc(all, func(c portClaim) bool { return c.object != o && c.protocol != mine }); k >= 0 {
+					f.report(conflictingProtocols, o, fmt.Sprintf("spec.ports[%d]", i), "Make them agree",
+						"ServiceEntry %s/%s says that port %d of %q is %s", all[k].object.Namespace, all[k].object.Name, p.Number, strings.ToLower(h), all[k].protocol)
+				}
 			}
 		}
 	}
 }
 
+// hostPort is a port of a host of ServiceEntries, portClaim what one of them
+// says of it.
+type (
+	hostPort struct {
+		host   string
+		number uint32
+	}
+	portClaim struct {
+		object   *config.Object
+		port     int // its place in the ServiceEntry
+		protocol string
+	}
+)
+
 // destinationRules looks for hosts and subsets that don't exist.
 func destinationRules(f *facts) {
-	for _, o := range f.kinds[config.DestinationRule] {
+	for _, o := range f.subjects(config.DestinationRule) {
 		dr := config.As[*networking.DestinationRule](o)
 		services := f.services(dr.Host, o.Namespace)
 		if len(services) == 0 {
@@ -140,7 +139,7 @@ func labelsOf(o *config.Object) map[string]string {
 
 // verification looks for TLS to servers whose certificates nobody checks.
 func verification(f *facts) {
-	for _, o := range f.kinds[config.DestinationRule] {
+	for _, o := range f.subjects(config.DestinationRule) {
 		dr := config.As[*networking.DestinationRule](o)
 		f.verified(o, "spec.trafficPolicy", dr.TrafficPolicy)
 		for i, s := range dr.Subsets {

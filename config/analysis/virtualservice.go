@@ -51,7 +51,7 @@ func destinationsOf(vs *networking.VirtualService) []destination {
 
 // destinations looks for services, subsets and ports that routes lead to.
 func destinations(f *facts) {
-	for _, o := range f.kinds[config.VirtualService] {
+	for _, o := range f.subjects(config.VirtualService) {
 		for _, d := range destinationsOf(config.As[*networking.VirtualService](o)) {
 			f.destination(o, d)
 		}
@@ -104,7 +104,7 @@ func (f *facts) subset(o *config.Object, d destination) {
 // gatewayRefs looks for the Gateways that VirtualServices are bound to, and for
 // hosts that their Gateways don't have.
 func gatewayRefs(f *facts) {
-	for _, o := range f.kinds[config.VirtualService] {
+	for _, o := range f.subjects(config.VirtualService) {
 		vs := config.As[*networking.VirtualService](o)
 		check := func(at, name string) {
 			if name != "mesh" && f.byKey[gatewayKey(name, o.Namespace)] == nil {
@@ -145,7 +145,7 @@ func (f *facts) hostsInGateway(o *config.Object, vs *networking.VirtualService, 
 }
 
 func delegates(f *facts) {
-	for _, o := range f.kinds[config.VirtualService] {
+	for _, o := range f.subjects(config.VirtualService) {
 		for i, r := range config.As[*networking.VirtualService](o).Http {
 			if r.Delegate == nil {
 				continue
@@ -165,35 +165,31 @@ func delegates(f *facts) {
 // meshHosts looks for hosts that several VirtualServices want to route for the
 // same sidecars: only one of them gets it.
 func meshHosts(f *facts) {
-	type claim struct {
-		object *config.Object
-		path   string
-	}
-	claims := map[host.Name][]claim{}
-	for _, o := range f.kinds[config.VirtualService] {
+	for _, o := range f.subjects(config.VirtualService) {
 		vs := config.As[*networking.VirtualService](o)
 		if !onMesh(vs) {
 			continue
 		}
 		for i, h := range vs.Hosts {
 			name := host.Resolve(strings.ToLower(h), o.Namespace, "")
-			claims[name] = append(claims[name], claim{o, fmt.Sprintf("spec.hosts[%d]", i)})
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(claims)) {
-		for i, c := range claims[name] {
 			var rivals []string
-			for j, d := range claims[name] {
-				if i != j && overlap(c.object, d.object) {
-					rivals = append(rivals, d.object.Namespace+"/"+d.object.Name)
+			for _, c := range f.routed[name] {
+				if (c.object != o || c.host != i) && overlap(o, c.object) {
+					rivals = append(rivals, c.object.Namespace+"/"+c.object.Name)
 				}
 			}
 			if len(rivals) > 0 {
-				f.report(conflictingMeshHosts, c.object, c.path, "Merge them, or bind all but one to gateways",
+				f.report(conflictingMeshHosts, o, fmt.Sprintf("spec.hosts[%d]", i), "Merge them, or bind all but one to gateways",
 					"the host %q is also routed by VirtualService %s, and only one of them takes effect", name, strings.Join(rivals, ", "))
 			}
 		}
 	}
+}
+
+// routeClaim is a VirtualService that routes a host, and the host's place in it.
+type routeClaim struct {
+	object *config.Object
+	host   int
 }
 
 // overlap says whether some namespace sees both.
@@ -226,7 +222,7 @@ func exportOf(o *config.Object) []string {
 
 // routes looks for routes and matches that can never be used.
 func routes(f *facts) {
-	for _, o := range f.kinds[config.VirtualService] {
+	for _, o := range f.subjects(config.VirtualService) {
 		f.unreachable(o, config.As[*networking.VirtualService](o).Http)
 	}
 }

@@ -66,6 +66,20 @@ func (s *Source) Objects() ([]*config.Object, uint64) {
 	return s.tree.Objects(), s.revision
 }
 
+// Object is the live object of a key, nil if there is none.
+func (s *Source) Object(key config.Key) *config.Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tree.Object(key)
+}
+
+// Revision is that of what is live.
+func (s *Source) Revision() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.revision
+}
+
 // ErrStopped means that the source isn't running any more.
 var ErrStopped = errors.New("the configuration source has stopped")
 
@@ -124,10 +138,4 @@ func (s *Source) setDisk(ps config.Problems) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.disk = ps
-}
-
-func (s *Source) currentRevision() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.revision
 }

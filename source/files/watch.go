@@ -106,7 +106,7 @@ func (r *run) loop(ctx context.Context) error {
 		case e := <-r.edits:
 			contents, err := e.change(r.tree)
 			r.take(r.sink, contents, e.via, false)
-			e.answer <- editAnswer{r.currentRevision(), err}
+			e.answer <- editAnswer{r.Revision(), err}
 		}
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"slices"
 
 	"lateen.dev/lateen/config"
-	"lateen.dev/lateen/config/analysis"
 	"lateen.dev/lateen/config/validation"
 	"lateen.dev/lateen/lib/atomicfile"
 	"lateen.dev/lateen/source/api"
@@ -40,11 +39,10 @@ func (s *Store) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyRespons
 	if err != nil {
 		return api.ApplyResponse{}, err
 	}
-	live, revision := s.Objects()
-	resp := api.ApplyResponse{Revision: revision, Problems: req.problems}
+	resp := api.ApplyResponse{Revision: s.Revision(), Problems: req.problems}
 	if r.DryRun {
-		resp.Problems = append(resp.Problems, s.references(live, req.wishes)...)
-		resp.Results = append(preview(live, req.wishes), req.ignored...)
+		resp.Problems = append(resp.Problems, s.warnings.about(s.live, req.wishes)...)
+		resp.Results = append(s.preview(req.wishes), req.ignored...)
 		return resp, nil
 	}
 	var results []api.Result
@@ -64,9 +62,8 @@ func (s *Store) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyRespons
 		return api.ApplyResponse{}, fmt.Errorf("apply: %w", err)
 	}
 	resp.Results = append(results, req.ignored...)
-	// These are warnings only, and looking for them takes longer the larger the
-	// mesh: proxies needn't wait for it.
-	resp.Problems = append(resp.Problems, s.references(live, req.wishes)...)
+	// These are warnings only: proxies needn't wait for them.
+	resp.Problems = append(resp.Problems, s.warnings.about(s.live, req.wishes)...)
 	return resp, nil
 }
 
@@ -110,36 +107,13 @@ func read(inputs []api.File, namespace string) (request, error) {
 	return req, nil
 }
 
-// references looks at the wishes among what is live, and returns what is to be
-// said about them. References that lead nowhere are warnings here: the other
-// end may be applied next.
-func (s *Store) references(live []*config.Object, wishes []wish) config.Problems {
-	merged := map[config.Key]*config.Object{}
-	for _, o := range live {
-		merged[o.Key] = o
-	}
-	mine := map[config.Ref]bool{}
-	for _, w := range wishes {
-		merged[w.object.Key] = w.object
-		mine[w.object.Ref()] = true
-	}
-	var ps config.Problems
-	for _, p := range analysis.Analyze(slices.Collect(maps.Values(merged))) {
-		if mine[p.Object] {
-			p.Severity = min(p.Severity, config.Warning)
-			ps = append(ps, p)
-		}
-	}
-	return ps
-}
-
-func preview(live []*config.Object, wishes []wish) []api.Result {
+func (s *Store) preview(wishes []wish) []api.Result {
 	var results []api.Result
 	for _, w := range wishes {
 		action := api.Created
-		if i := slices.IndexFunc(live, func(o *config.Object) bool { return o.Key == w.object.Key }); i >= 0 {
+		if live := s.Object(w.object.Key); live != nil {
 			action = api.Configured
-			if live[i].SameContent(w.object) {
+			if live.SameContent(w.object) {
 				action = api.Unchanged
 			}
 		}

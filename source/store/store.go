@@ -34,6 +34,8 @@ type Store struct {
 	lock *os.File
 	log  *changeLog
 
+	warnings warnings
+
 	mu      sync.Mutex // guards logging
 	logging error      // why the change log couldn't be written last, nil if it could
 }
@@ -58,7 +60,7 @@ func Open(o Options) (*Store, error) {
 		return nil, errors.Join(err, held.Close())
 	}
 	s := &Store{o: o, lock: held, log: log}
-	s.Source = files.New(files.Options{Root: o.Dir, Revision: log.lastRevision(), Remembered: s.remembered, Changed: s.record})
+	s.Source = files.New(files.Options{Root: o.Dir, Revision: log.lastRevision(), Remembered: s.remembered, Changed: s.changed})
 	return s, nil
 }
 
@@ -106,6 +108,17 @@ func (s *Store) remembered(path string) []*config.Object {
 		}
 	}
 	return objects
+}
+
+// live are the live objects.
+func (s *Store) live() []*config.Object {
+	objects, _ := s.Objects()
+	return objects
+}
+
+func (s *Store) changed(b source.Batch, via string) {
+	s.warnings.changed(b)
+	s.record(b, via)
 }
 
 // record writes a batch to the change log. Of the first batch only what changed
