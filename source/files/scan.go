@@ -18,6 +18,10 @@ import (
 type scanner struct {
 	root  string
 	files map[string]stamp // by path
+	dirs  map[string]stamp
+	// plain says that there were no symbolic links in the tree, so that what
+	// happens to a path concerns that path alone.
+	plain bool
 }
 
 // stamp tells versions of a file apart without reading it.
@@ -44,6 +48,10 @@ type finding struct {
 	stamps   map[string]stamp
 	dirs     map[string]stamp
 	strays   []string // symbolic links that lead out of the tree
+	links    int      // all symbolic links
+	// partial says that nothing but files that were told to be dirty was looked
+	// at: what isn't in stamps isn't gone, and dirs and strays say nothing.
+	partial bool
 }
 
 // scan looks at the whole tree and reads the files that changed; those in dirty
@@ -75,6 +83,43 @@ func (s *scanner) scan(dirty map[string]bool) (finding, error) {
 		}
 	}
 	return f, nil
+}
+
+// scanFiles does what scan does in a tree in which nothing but the dirty files
+// can have changed: the cost doesn't depend on how large the tree is. ok is
+// false when more than files' contents may have changed, and a scan is needed.
+func (s *scanner) scanFiles(dirty map[string]bool) (f finding, ok bool) {
+	if !s.plain {
+		return f, false
+	}
+	f = finding{stamps: map[string]stamp{}, partial: true}
+	for path := range dirty {
+		if _, inside := s.dirs[filepath.Dir(path)]; !inside {
+			return f, false
+		}
+		if ignored(filepath.Base(path)) {
+			continue
+		}
+		info, err := os.Lstat(path)
+		gone := errors.Is(err, fs.ErrNotExist)
+		_, dir := s.dirs[path]
+		_, file := s.files[path]
+		switch {
+		case dir, !gone && (err != nil || !info.Mode().IsRegular()):
+			return f, false
+		case gone && file:
+			f.contents = append(f.contents, Content{Path: path, Gone: true})
+		case gone, !readable(path): // what an editor needed meanwhile
+		default:
+			data, err := read(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				return f, false // its going will be told, too
+			}
+			f.stamps[path] = stampOf(info)
+			f.contents = append(f.contents, Content{Path: path, Data: data, Err: err})
+		}
+	}
+	return f, true
 }
 
 // accept remembers a content as taken over.
@@ -111,6 +156,7 @@ func (s *scanner) walk(dir, realRoot string, f *finding, above map[uint64]bool) 
 		path := filepath.Join(dir, e.Name())
 		info, err := e.Info()
 		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			f.links++
 			if !s.leadsInside(path, realRoot) {
 				f.strays = append(f.strays, path)
 				continue

@@ -39,6 +39,7 @@ type run struct {
 	vanished map[string]time.Time // when a file was first seen gone or empty
 	initial  bool
 	blind    bool // some directory isn't watched
+	whole    bool // the next look is at the whole tree
 }
 
 // Run implements source.Source. It fails if the directory can't be read at the
@@ -46,7 +47,7 @@ type run struct {
 func (s *Source) Run(ctx context.Context, sink source.Sink) (err error) {
 	defer close(s.done)
 	r := &run{
-		Source: s, sink: sink, watched: map[string]stamp{}, dirty: map[string]bool{}, vanished: map[string]time.Time{}, initial: true,
+		Source: s, sink: sink, watched: map[string]stamp{}, dirty: map[string]bool{}, vanished: map[string]time.Time{}, initial: true, whole: true,
 		scanner: scanner{root: s.o.Root, files: map[string]stamp{}},
 	}
 	watcher, werr := fsnotify.NewWatcher()
@@ -94,6 +95,7 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			wake = earlier(now.Add(quiet), began.Add(burst))
 		case <-failures: // the system dropped events: look at everything
+			r.whole = true
 			wake = time.Now()
 		case <-timer.C:
 			began = time.Time{}
@@ -101,6 +103,7 @@ func (r *run) loop(ctx context.Context) error {
 			wake = r.nextLook(time.Now())
 			if err != nil {
 				r.setDisk(config.Problems{r.unreadableRoot(err)})
+				r.whole = true
 				wake = time.Now().Add(poll)
 			}
 		case e := <-r.edits:
@@ -135,24 +138,43 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // look compares the disk with what is known and makes the difference live.
-// Directories that are new are watched first and then looked at again, so that
-// nothing written in between is missed.
 func (r *run) look() error {
 	dirty := r.dirty
 	r.dirty = map[string]bool{}
+	for path := range r.vanished {
+		dirty[path] = true
+	}
+	f, ok := finding{}, false
+	if !r.whole && !r.blind && r.watcher != nil {
+		f, ok = r.scanner.scanFiles(dirty)
+	}
+	if !ok {
+		var err error
+		if f, err = r.lookAtAll(dirty); err != nil {
+			r.dirty = dirty
+			return err
+		}
+	}
+	r.whole = false
+	r.take(r.sink, r.credible(f, time.Now()), "file", r.initial)
+	r.initial = false
+	return nil
+}
+
+// lookAtAll scans the whole tree. Directories that are new are watched first and
+// then looked at again, so that nothing written in between is missed.
+func (r *run) lookAtAll(dirty map[string]bool) (finding, error) {
 	f, err := r.scanner.scan(dirty)
 	for tries := 0; err == nil && r.watch(f.dirs) && tries < 10; tries++ {
 		f, err = r.scanner.scan(dirty)
 	}
 	if err != nil {
-		r.dirty = dirty
-		return err
+		return f, err
 	}
+	r.scanner.dirs, r.scanner.plain = f.dirs, f.links == 0
 	r.setDisk(r.diskProblems(f))
 	r.blind = len(r.watched) < len(f.dirs)
-	r.take(r.sink, r.credible(f, time.Now()), "file", r.initial)
-	r.initial = false
-	return nil
+	return f, nil
 }
 
 // credible returns the contents to act on now, and leaves those aside that look
