@@ -29,6 +29,9 @@ type DecodeOptions struct {
 	Source string
 	// Namespace is given to namespaced objects that name none; "default" when empty.
 	Namespace string
+	// Known, if set, returns the items of a document that begins at a line if
+	// they are known from before, else nil; the document isn't read then.
+	Known func(text []byte, line int) []Item
 }
 
 // Decoded is a file as read: its documents in order, empty ones left out.
@@ -47,6 +50,8 @@ type Document struct {
 	Line int
 	// Items are its objects: one, or several for a List.
 	Items []Item
+	// Known says that the items are those which DecodeOptions.Known returned.
+	Known bool
 }
 
 // Item is one object of a document, good or bad.
@@ -62,6 +67,18 @@ type Item struct {
 	Ignored  bool
 	Position Position
 	Problems Problems
+}
+
+// Moved is the item when the text before its document has so many more lines.
+// What its problems say may name lines, so ok is false if it has any.
+func (i Item) Moved(lines int) (moved Item, ok bool) {
+	if len(i.Problems) > 0 || i.Object == nil {
+		return i, false
+	}
+	o := *i.Object
+	o.Origin = o.Origin.moved(lines)
+	i.Object, i.Position = &o, o.Origin.Position
+	return i, true
 }
 
 // Decode reads a file of YAML or JSON documents. It checks everything that can
@@ -92,9 +109,15 @@ func Decode(data []byte, o DecodeOptions) Decoded {
 				fmt.Sprintf("the file has more than %d documents; the rest isn't read", maxDocuments), "Split the file"))
 			break
 		}
-		out.Documents = append(out.Documents, Document{
-			Start: c.start + skipped, End: c.end + skipped, Line: c.line, Items: d.document(text, c.line-1),
-		})
+		doc := Document{Start: c.start + skipped, End: c.end + skipped, Line: c.line}
+		if o.Known != nil {
+			doc.Items = o.Known(text, c.line)
+			doc.Known = doc.Items != nil
+		}
+		if !doc.Known {
+			doc.Items = d.document(text, c.line-1)
+		}
+		out.Documents = append(out.Documents, doc)
 	}
 	return out
 }

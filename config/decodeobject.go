@@ -206,7 +206,7 @@ func (w *walker) envelope(n *yaml.Node, o *Object) (spec any, specNode *yaml.Nod
 	if o.Name == "" && !w.problems.HasErrors() {
 		w.complain(n, "metadata.name", "Give it one under metadata", "the object has no name")
 	}
-	o.Origin.fields = f.pack()
+	o.Origin.fields = f.pack(o.Origin.Line)
 	return spec, specNode
 }
 
@@ -343,7 +343,7 @@ func (d decoder) bareMeshConfig(n *yaml.Node, offset int) Item {
 	o := &Object{Key: key, Origin: Origin{Source: d.Source, Position: item.Position}}
 	v, f, _ := w.value(n, shapeOf(MeshConfig.NewSpec()), "spec", 1)
 	f.key = "spec"
-	o.Origin.fields = (&fieldNode{line: f.line, column: f.column, children: []fieldNode{f}}).pack()
+	o.Origin.fields = (&fieldNode{line: f.line, column: f.column, children: []fieldNode{f}}).pack(o.Origin.Line)
 	if !w.problems.HasErrors() {
 		w.build(n, v, o)
 	}

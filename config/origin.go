@@ -51,10 +51,16 @@ func (o Origin) String() string {
 // whole path, it is the position of the longest part that it has.
 func (o Origin) At(path string) Position {
 	pos := o.Position
-	if line, column := o.fields.at(path); line > 0 {
+	if line, column := o.fields.at(pos.Line, path); line > 0 {
 		pos.Line, pos.Column = line, column
 	}
 	return pos
+}
+
+// moved is the origin when the text before it has so many more lines.
+func (o Origin) moved(lines int) Origin {
+	o.Line += lines
+	return o
 }
 
 // Equal compares origins including the positions of all fields, so that an

@@ -18,13 +18,15 @@ type fieldNode struct {
 // for long and have a hundred fields each. Each field is written as the number
 // of its key (0 for none; a number not seen before is followed by the key's
 // length and bytes), its line less its parent's, its column, its number of
-// children, and the children. Empty means that nothing is known.
+// children, and the children. Lines count from the object's first, so that an
+// object that moves in its file keeps its skeleton. Empty means that nothing is
+// known.
 type skeleton string
 
-// pack makes the skeleton of a tree.
-func (n *fieldNode) pack() skeleton {
+// pack makes the skeleton of a tree in an object that begins at a line.
+func (n *fieldNode) pack(line int) skeleton {
 	p := packer{keys: map[string]uint64{"": 0}, out: make([]byte, 0, 512)}
-	p.node(n, 0)
+	p.node(n, int32(line))
 	return skeleton(p.out)
 }
 
@@ -52,14 +54,14 @@ func (p *packer) node(n *fieldNode, parent int32) {
 	}
 }
 
-// at finds the longest part of the path that the tree has. The position is 0:0
-// when not even the path's first step is there.
-func (s skeleton) at(path string) (line, column int) {
+// at finds the longest part of the path that the tree of an object at a line
+// has. The position is 0:0 when not even the path's first step is there.
+func (s skeleton) at(first int, path string) (line, column int) {
 	if s == "" {
 		return 0, 0
 	}
 	u := unpacker{rest: string(s), keys: []string{""}}
-	node := u.header(0)
+	node := u.header(first)
 	for _, step := range SplitPath(path) {
 		next, found := u.child(node, step)
 		if !found {

@@ -34,8 +34,9 @@ type Tree struct {
 
 // file is what is known of one file.
 type file struct {
-	objects  map[config.Key]*config.Object // good, or the last good version
-	problems config.Problems
+	objects   map[config.Key]*config.Object // good, or the last good version
+	problems  config.Problems
+	documents documents
 }
 
 // NewTree makes an empty Tree. origin becomes its objects' Origin.Source.
@@ -116,16 +117,13 @@ func (t *Tree) read(c Content, old *file) *file {
 		keep(next, old, func(config.Key) bool { return true })
 		return next
 	}
-	d := config.Decode(c.Data, config.DecodeOptions{File: c.Path, Source: t.origin})
+	d := t.decode(c, old, next)
 	next.problems = d.FileProblems
 	broken := map[config.Key]bool{}
 	named := map[config.Key]bool{}
 	lost := len(d.FileProblems) > 0 // a document is broken and nobody knows which object it was
 	for _, item := range d.Items() {
 		problems := item.Problems
-		if item.Object != nil {
-			problems = append(problems, validation.Validate(item.Object)...)
-		}
 		known := item.Key.Kind != config.UnknownKind && item.Key.Name != ""
 		switch {
 		case item.Ignored:
@@ -135,7 +133,7 @@ func (t *Tree) read(c Content, old *file) *file {
 			broken[item.Key] = known
 			lost = lost || !known
 		default:
-			next.objects[item.Key] = t.versioned(item.Object)
+			next.objects[item.Key] = item.Object
 		}
 		named[item.Key] = known
 		next.problems = append(next.problems, problems...)
@@ -149,15 +147,37 @@ func (t *Tree) read(c Content, old *file) *file {
 	return next
 }
 
+// decode reads and validates a file's documents, except those that the old file
+// had too.
+func (t *Tree) decode(c Content, old, next *file) config.Decoded {
+	o := config.DecodeOptions{File: c.Path, Source: t.origin}
+	if old != nil {
+		o.Known = old.known
+	}
+	d := config.Decode(c.Data, o)
+	next.documents = make(documents, len(d.Documents))
+	for _, doc := range d.Documents {
+		for i := range doc.Items {
+			item := &doc.Items[i]
+			if item.Object == nil || doc.Known {
+				continue
+			}
+			item.Problems = append(item.Problems, validation.Validate(item.Object)...)
+			t.versioned(item.Object)
+		}
+		next.documents.add(c.Data[doc.Start:doc.End], doc)
+	}
+	return d
+}
+
 // versioned gives an object the version of its content. It is done here, and not
 // when the object becomes live, since here it is done on all cores.
-func (t *Tree) versioned(o *config.Object) *config.Object {
+func (t *Tree) versioned(o *config.Object) {
 	if live := t.live[o.Key]; o.SameContent(live) {
 		o.ResourceVersion = live.ResourceVersion
 	} else {
 		o.ResourceVersion = o.ContentHash()
 	}
-	return o
 }
 
 // recall makes a file of what is remembered of it, nil if nothing is.
@@ -167,7 +187,8 @@ func (t *Tree) recall(path string) *file {
 	}
 	f := &file{objects: map[config.Key]*config.Object{}}
 	for _, o := range t.remembered(path) {
-		f.objects[o.Key] = t.versioned(o)
+		t.versioned(o)
+		f.objects[o.Key] = o
 	}
 	return f
 }

@@ -96,3 +96,52 @@ func TestTreeKeepsPublishedObjects(t *testing.T) {
 		t.Error("another object is live")
 	}
 }
+
+// TestTreeRemembersDocuments: whether a document is read again or known from
+// before doesn't show: all is as if the file were new, down to the fields' places.
+func TestTreeRemembersDocuments(t *testing.T) {
+	tree := files.NewTree("file")
+	odd := strings.Replace(vs("odd", 1), "route:", "rout:", 1)
+	for i, data := range []string{
+		vs("a", 1) + "---\n" + vs("b", 1),
+		"# one\n# two\n" + vs("a", 1) + "---\n" + odd + "---\n" + vs("b", 1),
+		vs("c", 1) + "---\n" + vs("a", 1) + "---\n" + vs("a", 1) + "---\n" + odd,
+		odd + "---\n" + vs("b", 2) + "---\n" + vs("a", 1) + "---\n" + vs("c", 1),
+	} {
+		tree.Update([]files.Content{text("1.yaml", data)})
+		fresh := files.NewTree("file")
+		fresh.Update([]files.Content{text("1.yaml", data)})
+		if diff := cmp.Diff(fresh.Problems(), tree.Problems()); diff != "" {
+			t.Errorf("step %d: problems (-want +got):\n%s", i, diff)
+		}
+		for _, want := range fresh.Objects() {
+			got := tree.Object(want.Key)
+			if got == nil || !got.Equal(want) || got.ResourceVersion != want.ResourceVersion {
+				t.Errorf("step %d: %v is %v", i, want, got)
+				continue
+			}
+			for _, field := range []string{"metadata.name", "spec.http[0].route", "spec.hosts[0]"} {
+				if got, want := got.Origin.At(field), want.Origin.At(field); got != want {
+					t.Errorf("step %d: %s of %s at %s, want %s", i, field, want, got, want)
+				}
+			}
+		}
+		if len(fresh.Objects()) != len(tree.Objects()) {
+			t.Errorf("step %d: %d objects", i, len(tree.Objects()))
+		}
+	}
+}
+
+// BenchmarkChangeInLargeFile changes one of 500 documents of a file.
+func BenchmarkChangeInLargeFile(b *testing.B) {
+	var rest strings.Builder
+	for i := range 500 {
+		rest.WriteString("---\n" + vs(fmt.Sprint("x", i), 1))
+	}
+	tree := files.NewTree("file")
+	round := 0
+	for b.Loop() {
+		round++
+		tree.Update([]files.Content{text("1.yaml", vs("a", round)+rest.String())})
+	}
+}
