@@ -155,8 +155,8 @@ func (c *control) build(state string) error {
 	c.joins = &registrations{registry: c.workloads, tokens: c.tokens, authority: c.authority, cluster: clusterName,
 		discovery: net.JoinHostPort("127.0.0.1", strconv.Itoa(c.o.Port+2)), terminationDrain: c.terminationDrain,
 		log: c.scopes.Logger("workloads")}
-	c.discovery = newDiscovery(c.world, c.joins)
 	metrics := newControlMetrics(c.metrics)
+	c.discovery = newDiscovery(c.world, c.joins, func(e *translationError) { e.report(metrics, c.log) })
 	who := &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
 	c.server = server.New(server.Config{Provider: c.discovery, Authenticate: authenticate(who), Metrics: metrics, Log: c.scopes.Logger("xds")})
 	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: who, Count: metrics.counted, Log: c.scopes.Logger("ca")})

@@ -15,6 +15,7 @@ type controlMetrics struct {
 	connected, pushes, pushBytes, rejects *telemetry.Family
 	convergence                           *telemetry.Histogram
 	certificates                          *telemetry.Family
+	failures                              *telemetry.Series
 }
 
 // convergenceBuckets are istiod's, and finer ones below: seconds.
@@ -33,6 +34,7 @@ func newControlMetrics(r *telemetry.Registry) *controlMetrics {
 		certificates: counter("citadel_server_csr_count", "Certificate requests, by what became of them.",
 			"outcome"),
 	}
+	m.failures = counter("pilot_total_xds_internal_errors", "Translations for a proxy that failed.").With()
 	m.convergence = r.NewFamily(telemetry.Desc{Name: "pilot_proxy_convergence_time", Kind: telemetry.KindHistogram,
 		Help: "Seconds from a change to a client's acknowledgement of it.", Buckets: convergenceBuckets}).With().Histogram
 	return m

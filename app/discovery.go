@@ -3,10 +3,13 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"lateen.dev/lateen/lib/backoff"
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/translate"
 	"lateen.dev/lateen/world"
@@ -29,22 +32,29 @@ type discovery struct {
 	translator *translate.Translator
 	sub        *world.Subscription
 	attendance attendance
+	// state translates for one proxy.
+	state   func(*model.Proxy) *xds.State
+	failed  func(*translationError) // is told of panics
+	retries backoff.Backoff         // of those
 
 	mu       sync.Mutex // guards sessions
 	sessions map[*session]struct{}
 }
 
-func newDiscovery(w *world.World, a attendance) *discovery {
-	return &discovery{translator: translate.New(w.Snapshot()), sub: w.Subscribe(), attendance: a, sessions: map[*session]struct{}{}}
+func newDiscovery(w *world.World, a attendance, failed func(*translationError)) *discovery {
+	t := translate.New(w.Snapshot())
+	return &discovery{translator: t, state: t.State, sub: w.Subscribe(), attendance: a, failed: failed, sessions: map[*session]struct{}{}}
 }
 
 // run translates each new Snapshot for those who are connected. The first change
 // after a pause goes out at once; in a storm, Snapshots merge while the clients
-// take in what was sent to them.
+// take in what was sent to them. A proxy whose translation panics keeps what it
+// has; it is tried again after a while, or with the next Snapshot.
 func (d *discovery) run(ctx context.Context) error {
 	defer d.sub.Close()
-	rest := time.NewTimer(0)
+	rest, retry := time.NewTimer(0), time.NewTimer(0)
 	defer rest.Stop()
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -54,16 +64,55 @@ func (d *discovery) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-retry.C: // at the latest; what did not fail is not translated anew
 		case <-d.sub.Ready():
 			snap, change := d.sub.Take()
 			d.translator.Advance(snap, change, time.Now())
-			sessions := d.all()
-			for _, s := range sessions {
-				s.refresh(d.translator)
-			}
-			rest.Reset(min(time.Duration(len(sessions))*restForEach, restAtMost))
 		}
+		sessions := d.all()
+		if err := refreshAll(sessions); err != nil {
+			d.failed(err)
+			retry.Reset(d.retries.Next())
+		} else {
+			d.retries.Reset()
+		}
+		rest.Reset(min(time.Duration(len(sessions))*restForEach, restAtMost))
 	}
+}
+
+// refreshAll gives each its newest state. The error is the first panic, with
+// the number of them.
+func refreshAll(sessions []*session) *translationError {
+	var first *translationError
+	for _, s := range sessions {
+		err := s.refresh()
+		if err == nil {
+			continue
+		}
+		if first == nil {
+			first = err
+		}
+		first.proxies++
+	}
+	return first
+}
+
+// translationError is a panic in the translation for a proxy.
+type translationError struct {
+	node    string
+	value   any
+	stack   string
+	proxies int // that it hit in the same moment
+}
+
+func (e *translationError) Error() string {
+	return fmt.Sprintf("translation for %s panicked: %v", e.node, e.value)
+}
+
+func (e *translationError) report(m *controlMetrics, log *slog.Logger) {
+	m.failures.Counter.Add(0, int64(e.proxies))
+	log.Error("translation panicked; the proxies keep what they have, it is tried again", "proxy", e.node, "proxies", e.proxies,
+		"panic", e.value, "stack", e.stack)
 }
 
 // How long translation rests after each Snapshot: about what it takes to send a
@@ -83,16 +132,26 @@ func (d *discovery) all() []*session {
 	return list
 }
 
-// Attach implements server.Provider.
+// Attach implements server.Provider. The session is translated for before it is
+// known to run, so that what takes long for a newcomer delays nobody else.
 func (d *discovery) Attach(_ context.Context, c server.Client) (server.Session, error) {
 	if err := d.attendance.Connected(c); err != nil {
 		return nil, fmt.Errorf("registering the workload of %s: %w", c.Node.ID, err)
 	}
 	s := &session{discovery: d, client: c, proxy: newProxy(c, d.translator.Snapshot().Mesh()), changed: make(chan struct{}, 1)}
+	err := s.refresh()
 	d.mu.Lock()
 	d.sessions[s] = struct{}{}
 	d.mu.Unlock()
-	s.refresh(d.translator)
+	if err == nil {
+		err = s.refresh() // a Snapshot may have come before run knew the session
+	}
+	if err != nil {
+		s.Close()
+		err.proxies = 1
+		d.failed(err)
+		return nil, fmt.Errorf("translation for %s failed; the control plane's log says why", c.Node.ID)
+	}
 	return s, nil
 }
 
@@ -107,17 +166,25 @@ type session struct {
 	mu sync.Mutex // one refresh at a time, so that an older state never follows a newer
 }
 
-func (s *session) refresh(t *translate.Translator) {
+// refresh takes the newest state. After a panic in its translation the session
+// keeps the one it has.
+func (s *session) refresh() (failure *translationError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := t.State(s.proxy)
+	defer func() {
+		if p := recover(); p != nil {
+			failure = &translationError{node: s.client.Node.ID, value: p, stack: string(debug.Stack())}
+		}
+	}()
+	next := s.discovery.state(s.proxy)
 	if s.state.Swap(next) == next {
-		return
+		return nil
 	}
 	select {
 	case s.changed <- struct{}{}:
 	default:
 	}
+	return nil
 }
 
 // State implements server.Session.

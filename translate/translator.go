@@ -158,8 +158,24 @@ func (t *Translator) Build(v View) *xds.State {
 	if state.built != nil && state.seq == gen.seq {
 		return state.built
 	}
+	whole := false
+	defer func() {
+		if !whole {
+			t.forget(v)
+		}
+	}()
 	state.build(t.group(v.out).at(t, gen), v.in, gen)
+	whole = true
 	return state.built
+}
+
+// forget drops what a panic may have left half done: the next Build of the View
+// begins from scratch.
+func (t *Translator) forget(v View) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.views, v)
+	delete(t.groups, v.out)
 }
 
 func (t *Translator) generation() *generation {
