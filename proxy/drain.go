@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"time"
+
+	"lateen.dev/lateen/proxy/listen"
 )
 
 // DrainOptions say what DrainListeners does, as the query of Envoy's /drain_listeners does.
@@ -82,3 +84,15 @@ func (p *Proxy) Drain(ctx context.Context, quiet, limit time.Duration) {
 		}
 	}
 }
+
+// DrainTime is how long a graceful drain takes.
+func (p *Proxy) DrainTime() time.Duration { return p.listeners.DrainTime() }
+
+// Begin lets listeners accept that Options.Hold kept from it.
+func (p *Proxy) Begin() { p.listeners.Begin() }
+
+// Sockets are the listening sockets that another process may go on with.
+func (p *Proxy) Sockets() []listen.Keyed { return p.listeners.Sockets() }
+
+// Release stops accepting, without ending the sockets that Sockets returned: another process has them, too.
+func (p *Proxy) Release() { p.listeners.Release() }

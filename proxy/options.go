@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"log/slog"
+	"net"
 	"runtime"
 	"time"
 
@@ -41,6 +42,10 @@ type Options struct {
 	// DrainTime is how long connections of a changed or removed listener may go on, and how long listeners accept that
 	// are drained gracefully; 45 s by default.
 	DrainTime time.Duration
+	// Inherit returns a listening socket of the process before this one, by the key that Sockets gave it, or nil; may be
+	// nil. Hold keeps listeners from accepting until Begin.
+	Inherit func(key string) net.Listener
+	Hold    bool
 	// OpenLog opens an access log; nil opens files with telemetry.OpenFileSink.
 	OpenLog func(path string) (LogSink, error)
 }

@@ -32,6 +32,9 @@ func (p *Proxy) adminOptions() admin.Options {
 		FailHealthCheck: p.failHealthCheck,
 		Info:            admin.Info{Version: p.config.Version, Start: time.Now(), Node: p.node, Draining: p.engine.Draining},
 	}
+	if p.restart != nil && p.restart.post != nil {
+		o.Info.HotRestart, o.Info.Epoch = true, p.restart.epoch()
+	}
 	if p.dns != nil {
 		o.Resolve = func(_ context.Context, host string) []netip.Addr {
 			addrs, _ := p.dns.Table().Lookup(host)

@@ -3,7 +3,6 @@ package dataplane
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"time"
 
@@ -22,11 +21,14 @@ type BootstrapOptions struct {
 	Scopes  *telemetry.Scopes
 	// Drain is how the proxy ends when it is stopped.
 	Drain DrainTimes
-	// DrainTime is how long a listener that /drain_listeners?graceful drains goes on accepting; 45 s by default.
+	// DrainTime is how long a listener that /drain_listeners?graceful drains goes on accepting, and how long idle
+	// connections may stay in a process that another one has taken over from; 45 s by default.
 	DrainTime time.Duration
+	Restart   RestartOptions
 }
 
-// RunBootstrap runs a proxy from an Envoy bootstrap file until ctx ends.
+// RunBootstrap runs a proxy from an Envoy bootstrap file until ctx ends, or another process has taken over and this one's
+// connections have ended.
 func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	b, err := bootstrap.Load(o.File)
 	if err != nil {
@@ -42,30 +44,54 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	if p.bootstrap, p.node, err = bootstrap.Describe(b.Node, b.Raw); err != nil {
 		return err
 	}
-	if err := p.loadStatic(b, o); err != nil {
+	r, err := openRestart(ctx, o.Restart)
+	if err != nil {
 		return err
 	}
-	var admin net.Listener
+	defer r.close()
+	if err := p.loadStatic(b, o, r); err != nil {
+		return err
+	}
 	if b.Admin.IsValid() {
-		if admin, err = listenAdmin(b.Admin); err != nil {
+		if r.admin, err = r.listenAdmin(b.Admin); err != nil {
 			return err
 		}
-		p.wg.Go(func() { p.ended("admin", p.serveAdmin(p.ctx, admin)) })
 	}
+	return p.serveBootstrap(ctx, o, r)
+}
+
+// serveBootstrap runs what has been loaded to its end.
+func (p *Proxy) serveBootstrap(ctx context.Context, o BootstrapOptions, r *restart) error {
 	p.wg.Go(func() { p.store.Run(p.ctx) })
 	p.runEngine()
-	p.log.Info("proxy is ready", "bootstrap", o.File)
+	p.engine.Begin()
+	if err := r.relieve(); err != nil {
+		p.log.Error("taking over", "error", err)
+	}
+	p.restart = r
+	adminCtx, endAdmin := context.WithCancel(p.ctx)
+	defer endAdmin()
+	if r.admin != nil {
+		p.wg.Go(func() { p.ended("admin", p.serveAdmin(adminCtx, r.admin)) })
+	}
+	relieved := p.keep(r, endAdmin)
+	p.log.Info("proxy is ready", "bootstrap", o.File, "restart_epoch", r.epoch())
+	var err error
 	select {
 	case <-ctx.Done():
+		err = p.Drain(context.WithoutCancel(ctx), o.Drain)
 	case <-p.Quitting():
+		err = p.Drain(context.WithoutCancel(ctx), o.Drain)
+	case <-relieved:
+		p.log.Info("another process has taken over", "ends_within", o.Restart.Shutdown)
+		err = p.fade(ctx, o)
 	}
-	err = p.Drain(context.WithoutCancel(ctx), o.Drain)
 	p.Close()
 	return err
 }
 
 // loadStatic builds the engine and gives it the bootstrap's resources.
-func (p *Proxy) loadStatic(b *bootstrap.Bootstrap, o BootstrapOptions) error {
+func (p *Proxy) loadStatic(b *bootstrap.Bootstrap, o BootstrapOptions, r *restart) error {
 	p.current = &plan.Current{}
 	hostname, err := os.Hostname()
 	if err != nil {
@@ -73,7 +99,8 @@ func (p *Proxy) loadStatic(b *bootstrap.Bootstrap, o BootstrapOptions) error {
 	}
 	p.engine, err = proxy.New(proxy.Options{Current: p.current, Logger: p.config.Scopes.Logger("engine"), NodeID: b.Node.GetId(),
 		InstanceName: b.Node.GetId(), Labels: telemetry.Peer{Workload: b.Node.GetCluster()},
-		Standard: telemetry.NewStandard(p.metrics, p.config.Version), DrainTime: o.DrainTime})
+		Standard: telemetry.NewStandard(p.metrics, p.config.Version), DrainTime: o.DrainTime,
+		Inherit: r.take, Hold: true})
 	if err != nil {
 		return err
 	}

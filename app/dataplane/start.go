@@ -44,6 +44,7 @@ type Proxy struct {
 	bootstrap           *anypb.Any
 	quit                chan struct{}
 	quitOnce            sync.Once
+	restart             *restart // nil but for a proxy with a bootstrap file
 
 	ctx    context.Context
 	cancel context.CancelFunc

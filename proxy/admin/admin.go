@@ -61,6 +61,9 @@ type Info struct {
 	Node json.RawMessage
 	// Draining reports whether the proxy is draining; may be nil.
 	Draining func() bool
+	// HotRestart tells that another process may take over; Epoch is how many were there before this one.
+	HotRestart bool
+	Epoch      int
 }
 
 // Drain is what /drain_listeners was asked for.

@@ -20,9 +20,13 @@ func (s *server) serverInfo(w http.ResponseWriter, _ *http.Request) {
 	} else if s.Info.Draining != nil && s.Info.Draining() {
 		state = "DRAINING"
 	}
+	restarts := "disabled"
+	if s.Info.HotRestart {
+		restarts = "lateen.1"
+	}
 	o := object{
-		"version": s.Info.Version, "state": state, "hot_restart_version": "disabled",
-		"uptime_current_epoch": up, "uptime_all_epochs": up, "command_line_options": object{},
+		"version": s.Info.Version, "state": state, "hot_restart_version": restarts, "uptime_current_epoch": up,
+		"uptime_all_epochs": up, "command_line_options": object{"restart_epoch": s.Info.Epoch, "disable_hot_restart": !s.Info.HotRestart},
 	}
 	if len(s.Info.Node) > 0 {
 		o["node"] = s.Info.Node
@@ -119,6 +123,7 @@ func (s *server) collect(filter *regexp.Regexp, usedOnly bool) []stat {
 	}
 	add("server.state", state)
 	add("server.live", live)
+	add("server.hot_restart_epoch", int64(s.Info.Epoch))
 	add("server.uptime", int64(s.Now().Sub(s.Info.Start)/time.Second))
 	add("cluster_manager.active_clusters", int64(len(p.Clusters())))
 	add("listener_manager.total_listeners_active", int64(len(p.Listeners)))

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,8 +20,8 @@ const (
 // Later clients try again, and are refused. It is best effort: without it those who connect in the moment in which
 // the socket is closed see a reset.
 func refuseNew(ln net.Listener) {
-	tl, ok := ln.(*net.TCPListener)
-	if !ok {
+	tl, ok := ln.(syscall.Conn)
+	if !ok || ln.Addr().Network() != "tcp" {
 		return
 	}
 	rc, err := tl.SyscallConn()

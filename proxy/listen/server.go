@@ -31,7 +31,11 @@ type Options struct {
 	MaxConnections int64
 	// DrainTime is how long connections of a changed or removed listener may go on; 45 s by default.
 	DrainTime time.Duration
-	Logger    *slog.Logger
+	// Inherit returns a listening socket that a process before this one had by that key (see Keyed), or nil. May be nil.
+	Inherit func(key string) net.Listener
+	// Hold keeps listeners from accepting until Begin.
+	Hold   bool
+	Logger *slog.Logger
 }
 
 // defaultDrainTime is Istio's.
@@ -56,6 +60,9 @@ type Server struct {
 	active map[string]*active
 	// stopped says that listeners accept no more: inbound ones, and all others.
 	stopped [2]bool
+	// held are those that are to accept from Begin on; nil afterwards.
+	held    []*active
+	holding bool
 	// reserved are listeners whose sockets are open and that are not in force yet.
 	reserved map[string]*active
 	ended    bool
@@ -97,7 +104,7 @@ func New(o Options) *Server {
 	if o.DrainTime <= 0 {
 		o.DrainTime = defaultDrainTime
 	}
-	s := &Server{opts: o, active: map[string]*active{}, reserved: map[string]*active{}, conns: make([]connShard, o.Shards)}
+	s := &Server{opts: o, holding: o.Hold, active: map[string]*active{}, reserved: map[string]*active{}, conns: make([]connShard, o.Shards)}
 	for i := range s.conns {
 		s.conns[i].open = map[*Accepted]struct{}{}
 	}
@@ -233,7 +240,7 @@ func (s *Server) newActive(l *plan.Listener, stats *Stats) (*active, error) {
 		return a, nil
 	}
 	for i := range l.Addresses {
-		ln, err := open(s.ctx, l, &l.Addresses[i])
+		ln, err := s.bind(l, &l.Addresses[i])
 		if err != nil {
 			s.closeSockets(a)
 			return nil, err
@@ -244,6 +251,10 @@ func (s *Server) newActive(l *plan.Listener, stats *Stats) (*active, error) {
 }
 
 func (s *Server) startLocked(a *active) {
+	if s.holding {
+		s.held = append(s.held, a)
+		return
+	}
 	for i := range a.sockets {
 		sk := &a.sockets[i]
 		s.conwg.Go(func() { s.accept(a, sk) })

@@ -26,9 +26,8 @@ type Socket struct {
 // open binds an address of a listener.
 func open(ctx context.Context, l *plan.Listener, a *plan.Address) (net.Listener, error) {
 	lc := net.ListenConfig{KeepAlive: -1, Control: func(_, _ string, rc syscall.RawConn) error { return control(l, rc) }}
-	if k := l.KeepAlive; k != nil {
-		lc.KeepAlive = 0
-		lc.KeepAliveConfig = net.KeepAliveConfig{Enable: true, Idle: k.Time, Interval: k.Interval, Count: int(k.Probes)}
+	if k := keepAliveOf(l); k.Enable {
+		lc.KeepAlive, lc.KeepAliveConfig = 0, k
 	}
 	if a.Path == "" {
 		ln, err := lc.Listen(ctx, "tcp", a.IP.String())
@@ -55,6 +54,14 @@ func open(ctx context.Context, l *plan.Listener, a *plan.Address) (net.Listener,
 		return nil, fmt.Errorf("listener %s: %w", l.Name, err)
 	}
 	return ln, nil
+}
+
+func keepAliveOf(l *plan.Listener) net.KeepAliveConfig {
+	k := l.KeepAlive
+	if k == nil {
+		return net.KeepAliveConfig{}
+	}
+	return net.KeepAliveConfig{Enable: true, Idle: k.Time, Interval: k.Interval, Count: int(k.Probes)}
 }
 
 func control(l *plan.Listener, rc syscall.RawConn) error {
