@@ -74,11 +74,16 @@ func deadline(at sock.Instant) time.Time {
 
 // translate turns an error of the stream into one of the exchange.
 func translate(err error) error {
+	if err == nil {
+		return nil
+	}
+	return translated(err)
+}
+
+func translated(err error) error {
 	var fault *http2.StreamError
 	var ended *http2.ConnError
 	switch {
-	case err == nil:
-		return nil
 	case errors.Is(err, http2.ErrRefused):
 		return exchange.ErrRefused
 	case errors.As(err, &fault) && fault.Code == http2.RefusedStream:

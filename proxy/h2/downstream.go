@@ -17,6 +17,7 @@ type Downstream struct {
 	out    http2.Head
 	sent   bool // the response is complete
 	stall  time.Duration
+	batch  *http2.Batch // not nil: what is sent goes there, see Pass
 }
 
 var _ exchange.Downstream = (*Downstream)(nil)
@@ -24,7 +25,7 @@ var _ exchange.Downstream = (*Downstream)(nil)
 // Begin starts the exchange of a stream whose request has arrived, and fills
 // h with its head. The Downstream may have served another before.
 func (d *Downstream) Begin(s *http2.Stream, h *http1.Head) {
-	d.stream, d.sent, d.stall = s, false, 0
+	d.stream, d.sent, d.stall, d.batch = s, false, 0, nil
 	d.body = body{stream: s}
 	requestHead(h, s.Head(), s.Ended())
 }
@@ -65,7 +66,13 @@ func (d *Downstream) Trailers(l *header.List) { addTrailers(l, d.stream.Trailers
 func (d *Downstream) Respond(h *http1.Head, first exchange.Piece) error {
 	responseFields(&d.out, h)
 	end := first.End && len(first.Data) == 0
-	if err := d.stream.WriteHead(&d.out, end); err != nil {
+	var err error
+	if d.batch != nil {
+		err = d.stream.SendHead(d.batch, &d.out, end)
+	} else {
+		err = d.stream.WriteHead(&d.out, end)
+	}
+	if err != nil {
 		return translate(err)
 	}
 	d.sent = end
@@ -77,10 +84,15 @@ func (d *Downstream) Respond(h *http1.Head, first exchange.Piece) error {
 
 // Write implements exchange.Downstream.
 func (d *Downstream) Write(p exchange.Piece, trailers *header.List) error {
-	if d.stall > 0 {
-		d.stream.SetWriteDeadline(time.Now().Add(d.stall))
+	var err error
+	if d.batch != nil {
+		err = d.passPiece(p, trailers)
+	} else {
+		if d.stall > 0 {
+			d.stream.SetWriteDeadline(time.Now().Add(d.stall))
+		}
+		err = writePiece(d.stream, &d.out, p, trailers)
 	}
-	err := writePiece(d.stream, &d.out, p, trailers)
 	if err == nil && p.End {
 		d.sent = true
 	}
@@ -111,8 +123,12 @@ func (d *Downstream) Stop() { d.stream.StopRead() }
 // Deadline implements exchange.Downstream.
 func (d *Downstream) Deadline(at sock.Instant) { d.stream.SetReadDeadline(deadline(at)) }
 
-// Reset implements exchange.Downstream.
-func (d *Downstream) Reset() { d.stream.Reset(http2.InternalError) }
+// Reset implements exchange.Downstream. Where frames are passed on, Leave does it.
+func (d *Downstream) Reset() {
+	if d.batch == nil {
+		d.stream.Reset(http2.InternalError)
+	}
+}
 
 // Framed implements exchange.Downstream: chunks are HTTP/1's.
 func (d *Downstream) Framed() bool { return false }

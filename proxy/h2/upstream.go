@@ -33,6 +33,14 @@ type Upstream struct {
 
 var _ exchange.Upstream = (*Upstream)(nil)
 
+// Room is a connection with room for a stream.
+type Room struct {
+	Conn *http2.Conn
+	// Scheme of requests that name none: https over TLS.
+	Scheme string
+	Local  netip.AddrPort
+}
+
 // Options of an Upstream.
 type Options struct {
 	// Scheme of requests that name none: https over TLS.

@@ -34,6 +34,7 @@ type conn struct {
 	mu    sync.Mutex // guards what follows: HTTP/2 streams share the connection
 	peers peerCache
 	xfcc  []byte // the connection's element of x-forwarded-client-cert
+	alarm alarm
 	http2 *http2.Conn
 }
 
@@ -156,19 +157,29 @@ func (c *conn) serve2() error {
 	}
 	t.timeout = c.m.cfg.Timeouts.Idle
 	c.acc.OnDrain(func(bool) { c.http2.Drain() })
-	return c.http2.Run()
+	if !c.m.filter.waits {
+		c.http2.OnStream(c.pass)
+	}
+	err := c.http2.Run()
+	c.stopAlarm()
+	return err
 }
 
 // handle2 serves a stream.
 func (c *conn) handle2(st *http2.Stream) {
-	defer c.m.engine.contain("HTTP/2 stream")
 	s := takeStream()
-	d := &s.down2
-	d.Begin(st, &s.bad)
+	s.down2.Begin(st, &s.bad)
+	s.begin(c, &s.down2, &s.bad, telemetry.ProtocolHTTP2)
+	s.serve((*stream).run)
+}
+
+// serve has f answer an HTTP/2 request in the stream's own goroutine.
+func (s *stream) serve(f func(*stream)) {
+	c, d := s.c, &s.down2
+	defer c.m.engine.contain("HTTP/2 stream")
 	d.LimitStalls(c.m.cfg.Timeouts.StreamIdle)
-	s.begin(c, d, &s.bad, telemetry.ProtocolHTTP2)
 	d.OnReset(s.clientReset)
-	s.run()
+	f(s)
 	d.OnReset(nil)
 	d.End()
 	s.give()
@@ -200,6 +211,8 @@ func (t *transport2) Read(p []byte) (int, error) {
 }
 
 func (t *transport2) Write(p []byte) (int, error) { return t.conn.Write(p) }
+
+func (t *transport2) TryWrite(p []byte) (int, bool, error) { return t.conn.TryWrite(p) }
 
 func (t *transport2) Close() error { return t.conn.Close() }
 

@@ -7,9 +7,10 @@
 //
 // Called by proxy: New when a plan is prepared, Serve for each connection.
 //
-// Goroutines: Serve runs in its caller's. HTTP/2 connections have one goroutine per stream, a request body that must be
-// read while its response is awaited has one, mirrored requests have one each, bounded; all of them have ended when
-// Serve returns, except mirrored requests, which Engine.Wait waits for.
+// Goroutines: Serve runs in its caller's. Where both sides speak HTTP/2 and nothing has to be waited for, the readers of
+// the two connections pass frames on as they come (see relay). Other HTTP/2 streams have a goroutine each, a request body
+// that must be read while its response is awaited has one, mirrored requests have one each, bounded; all of them have
+// ended when Serve returns, except mirrored requests, which Engine.Wait waits for.
 //
 // May import: wire, telemetry, lib, proxy/plan, proxy/route, proxy/listen, proxy/exchange, proxy/h1, proxy/h2,
 // proxy/upstream, proxy/peer, proxy/filter.

@@ -127,10 +127,11 @@ func (s *stream) requestDeadline() sock.Instant {
 	return at
 }
 
-// waitDeadline is the earliest of the limits on waiting for a response, and what it means when it passes.
-func (s *stream) waitDeadline(began sock.Instant) (at sock.Instant, flag telemetry.ResponseFlags, detail string) {
+// waitDeadline is the earliest of the limits on waiting for a response, and what it means when it passes. The try began
+// at began, and something was passed on last at active.
+func (s *stream) waitDeadline(began, active sock.Instant) (at sock.Instant, flag telemetry.ResponseFlags, detail string) {
 	r := &s.router
-	at, flag, detail = r.deadline, telemetry.FlagUpstreamRequestTimeout, "response_timeout"
+	at, flag, detail = s.responseDeadline(), telemetry.FlagUpstreamRequestTimeout, "response_timeout"
 	earlier := func(d time.Duration, from sock.Instant, f telemetry.ResponseFlags, what string) {
 		if d > 0 && (at == 0 || from.Add(d) < at) {
 			at, flag, detail = from.Add(d), f, what
@@ -140,26 +141,38 @@ func (s *stream) waitDeadline(began sock.Instant) (at sock.Instant, flag telemet
 	if r.whole {
 		earlier(r.timeouts.PerTryIdle, began, telemetry.FlagStreamIdleTimeout, "upstream_per_try_idle_timeout")
 	}
-	active := began
 	if s.pump != nil {
-		active = max(began, sock.Instant(s.pump.last.Load()))
+		active = max(active, sock.Instant(s.pump.last.Load()))
 	}
 	earlier(r.idle, active, telemetry.FlagStreamIdleTimeout, detailStreamIdle)
 	earlier(r.timeouts.MaxStream, s.start, telemetry.FlagUpstreamMaxStreamDurationReached, "upstream_max_stream_duration_reached")
 	return at, flag, detail
 }
 
+// responseDeadline is when the route's timeout passes. While the request is still being pumped that isn't known, and it
+// is when to look again.
+func (s *stream) responseDeadline() sock.Instant {
+	r := &s.router
+	if r.deadline != 0 || s.pump == nil || r.timeouts.Global <= 0 {
+		return r.deadline
+	}
+	if end := sock.Instant(s.pump.complete.Load()); end != 0 {
+		r.deadline = end.Add(r.timeouts.Global)
+		return r.deadline
+	}
+	return sock.Now().Add(r.timeouts.Global)
+}
+
 // await waits for the response's head.
 func (s *stream) await(up exchange.Upstream, began sock.Instant) (o outcome, done bool) {
-	r := &s.router
-	at, flag, detail := s.waitDeadline(began)
+	at, flag, detail := s.waitDeadline(began, began)
 	up.Deadline(at)
 	for {
 		first, err := up.Response(&s.resp, s.down.Framed())
 		switch {
 		case errors.Is(err, exchange.ErrTimeout):
-			if detail == detailStreamIdle && s.pumpedLately() {
-				at, flag, detail = s.waitDeadline(began)
+			// The request may have gone on, or been completed, meanwhile: its timeouts count from there.
+			if at, flag, detail = s.waitDeadline(began, began); at == 0 || sock.Now() < at {
 				up.Deadline(at)
 				continue
 			}
@@ -173,24 +186,33 @@ func (s *stream) await(up exchange.Upstream, began sock.Instant) (o outcome, don
 			}
 			continue
 		}
-		s.rec.UpstreamFirstIn = sock.Now().Sub(s.start)
-		code := s.resp.Status
-		r.host.Answered(s.c.acc.Shard, code)
-		if r.retry.Enabled() || r.retry.Exhausted() {
-			o = outcome{Outcome: retry.Outcome{
-				Code: code, GRPCStatus: grpcStatus(&s.resp.List), Head: responseHead{&s.resp.List},
-				Ratelimited: s.resp.Has(header.XEnvoyRatelimited),
-			}}
-			if r.retry.Wants(&o.Outcome) && s.grant(&o) {
-				return o, false
-			}
-			if r.retry.Retries() > 0 && code < 500 {
-				r.cluster.Stats.Inc(s.c.acc.Shard, upstream.RqRetrySuccess)
-			}
+		if o, again := s.judge(); again {
+			return o, false
 		}
 		s.respond(up, first, began)
 		return o, true
 	}
+}
+
+// judge counts the response whose head has come, and tells whether to try again rather than to pass it on.
+func (s *stream) judge() (o outcome, again bool) {
+	r, code := &s.router, s.resp.Status
+	s.rec.UpstreamFirstIn = sock.Now().Sub(s.start)
+	r.host.Answered(s.c.acc.Shard, code)
+	if !r.retry.Enabled() && !r.retry.Exhausted() {
+		return o, false
+	}
+	o = outcome{Outcome: retry.Outcome{
+		Code: code, GRPCStatus: grpcStatus(&s.resp.List), Head: responseHead{&s.resp.List},
+		Ratelimited: s.resp.Has(header.XEnvoyRatelimited),
+	}}
+	if r.retry.Wants(&o.Outcome) && s.grant(&o) {
+		return o, true
+	}
+	if r.retry.Retries() > 0 && code < 500 {
+		r.cluster.Stats.Inc(s.c.acc.Shard, upstream.RqRetrySuccess)
+	}
+	return o, false
 }
 
 // inform passes a 1xx on. A 100 has been sent already unless it is left to the upstream.
@@ -240,6 +262,12 @@ func (s *stream) tryFailed(err error) outcome {
 
 // respond sends the response to the client.
 func (s *stream) respond(up exchange.Upstream, first exchange.Piece, began sock.Instant) {
+	s.responseHead(began)
+	s.copyResponse(up, first)
+}
+
+// responseHead makes the response's head what the client gets.
+func (s *stream) responseHead(began sock.Instant) {
 	h := &s.resp
 	s.rec.ResponseCode = uint16(h.Status)
 	s.rec.CodeDetails = detailViaUpstream
@@ -254,6 +282,11 @@ func (s *stream) respond(up exchange.Upstream, first exchange.Piece, began sock.
 	}
 	s.mutate(&h.List, s.decision.Headers.Response)
 	s.finalHeaders(h, true)
+}
+
+// copyResponse sends the response, whose head is ready.
+func (s *stream) copyResponse(up exchange.Upstream, first exchange.Piece) {
+	h := &s.resp
 	tunnel := h.Framing == http1.FramingTunnel
 	trailers := s.responseTrailers(up, first)
 	send := first
@@ -344,13 +377,7 @@ func (s *stream) responseTrailers(up exchange.Upstream, p exchange.Piece) *heade
 	if len(s.trailers.Fields) == 0 {
 		return nil
 	}
-	s.trailFields.List = &s.trailers
-	s.rec.Trailers = &s.trailFields
-	if s.grpc {
-		if st := grpcStatus(&s.trailers); st >= 0 {
-			s.rec.GRPCStatus = int16(st)
-		}
-	}
+	s.noteTrailers()
 	return &s.trailers
 }
 

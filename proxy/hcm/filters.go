@@ -67,6 +67,17 @@ func (s *stream) bridgeGRPCWeb() {
 	}
 }
 
+// delays tells whether a fault filter may delay the request.
+func (s *stream) delays(st *step) bool {
+	f := st.fault
+	if o := s.decision.Overrides.Find(st.name); o != nil {
+		if c, ok := o.Config.(*plan.Fault); ok {
+			f = c
+		}
+	}
+	return f.Delay != nil
+}
+
 func (s *stream) rbac(r *plan.RBAC) bool {
 	f := rbac.Facts{
 		Head: &s.head, Destination: s.c.acc.Destination, Direct: s.c.direct.Addr(), Source: s.c.remote.Addr(),

@@ -27,6 +27,8 @@ type filters struct {
 	peer   *plan.PeerMetadata
 	alpn   *plan.ALPN
 	grpc   bool
+	// waits says that there are filters which must have a goroutine to run in.
+	waits bool
 }
 
 // step is a filter that decides about requests, in its place in the order.
@@ -87,6 +89,7 @@ func compileFilters(list []plan.HTTPFilter) filters {
 		case *plan.GRPCWeb:
 			s.grpcWeb = true
 		default:
+			f.waits = true
 			continue
 		}
 		f.order = append(f.order, s)

@@ -10,12 +10,13 @@ import (
 
 // pump passes the rest of a request's body on while the response is being awaited or copied.
 type pump struct {
-	s       *stream
-	up      exchange.Upstream
-	done    chan struct{}
-	stopped atomic.Bool  // by join
-	last    atomic.Int64 // when the last piece came, a sock.Instant
-	ended   atomic.Bool  // the last piece has come
+	s        *stream
+	up       exchange.Upstream
+	done     chan struct{}
+	stopped  atomic.Bool  // by join
+	last     atomic.Int64 // when the last piece came, a sock.Instant
+	ended    atomic.Bool  // the last piece has come
+	complete atomic.Int64 // when the request was complete, a sock.Instant
 
 	// what the goroutine leaves behind
 	received int64
@@ -56,6 +57,7 @@ func (p *pump) run() {
 		}
 		if piece.End {
 			p.whole, p.end = true, sock.Now()
+			p.complete.Store(int64(p.end))
 			return
 		}
 	}

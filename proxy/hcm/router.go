@@ -39,6 +39,7 @@ type routing struct {
 	attempts uint32
 	idle     time.Duration
 	autoHost bool
+	picked   bool // the next try has its host already
 	cookie   *plan.HashPolicy
 	cookieV  []byte
 }
@@ -48,6 +49,19 @@ const defaultKept = 1 << 20
 
 // forward sends the request to the decision's cluster and its answer back.
 func (s *stream) forward() {
+	if !s.admit() {
+		return
+	}
+	defer s.router.cluster.EndRequest(s.decision.Action.Priority)
+	s.settle()
+	if s.firstPiece() {
+		s.tries(outcome{}, false)
+	}
+}
+
+// admit finds the cluster and counts the request against its circuit breaker, which EndRequest must take back. It
+// reports false when the request has been answered instead.
+func (s *stream) admit() bool {
 	r := &s.router
 	r.config = s.decision.Cluster(s.plan)
 	r.cluster = upstream.Of(r.config)
@@ -57,22 +71,20 @@ func (s *stream) forward() {
 			code = 503
 		}
 		s.reply(reply{status: code, flags: telemetry.FlagNoClusterFound, details: "cluster_not_found"})
-		return
+		return false
 	}
 	s.rec.UpstreamCluster = r.cluster.Name
 	prio := s.decision.Action.Priority
 	if r.cluster.Dropped() {
 		s.reply(reply{status: 503, details: "drop_overload", body: "drop overload"})
-		return
+		return false
 	}
 	if !r.cluster.BeginRequest(prio) {
 		r.cluster.Stats.Inc(s.c.acc.Shard, upstream.RqPendingOverflow)
 		s.overflow()
-		return
+		return false
 	}
-	defer r.cluster.EndRequest(prio)
-	s.settle()
-	s.attempt()
+	return true
 }
 
 func (s *stream) overflow() {
@@ -146,15 +158,16 @@ func (s *stream) alpn(f *plan.ALPN) []string {
 	return f.HTTP11
 }
 
-// attempt tries until there is an answer.
-func (s *stream) attempt() {
+// tries tries until there is an answer. made says that the first try has been made already, and ended with out.
+func (s *stream) tries(out outcome, made bool) {
 	r := &s.router
-	if !s.firstPiece() {
-		return
-	}
 	retrying := false
 	for {
-		out, done := s.try()
+		done := false
+		if !made {
+			out, done = s.try()
+		}
+		made = false
 		if retrying {
 			r.cluster.EndRetry(s.decision.Action.Priority)
 			retrying = false
@@ -314,22 +327,12 @@ func (s *stream) pause(o *outcome) bool {
 // try makes one try. done means that the client has been answered, or is gone.
 func (s *stream) try() (o outcome, done bool) {
 	r := &s.router
-	r.attempts++
-	s.rec.UpstreamAttempts = uint16(r.attempts)
-	r.host = r.cluster.Pick(&r.choice)
-	if r.host == nil {
+	if !s.pick() {
 		return outcome{noHost: true, final: true}, false
 	}
-	s.rec.UpstreamHost, s.rec.UpstreamHostName = r.host.Addr(), r.host.Name()
-	if r.autoHost {
-		s.autoHost(r.host.Endpoint().Hostname)
-	}
-	if r.timeouts.Global > 0 && r.deadline == 0 && r.whole {
-		r.deadline = s.start.Add(s.rec.RequestReceived + r.timeouts.Global)
-	}
-	r.ask.Deadline = r.deadline
-	r.host.BeginRequest(s.c.acc.Shard)
 	defer r.host.EndRequest(s.c.acc.Shard)
+	s.setDeadline()
+	r.ask.Deadline = r.deadline
 	var up exchange.Upstream
 	var err error
 	if s.req.Method == http1.MethodConnect && s.decision.Action.ConnectTunnel {
@@ -347,6 +350,35 @@ func (s *stream) try() (o outcome, done bool) {
 		up.Close()
 	}()
 	return s.exchange(up)
+}
+
+// pick chooses the host of the next try, unless there is one already, and counts the try in with it.
+func (s *stream) pick() bool {
+	r := &s.router
+	if r.picked {
+		r.picked = false
+		return true
+	}
+	r.attempts++
+	s.rec.UpstreamAttempts = uint16(r.attempts)
+	r.host = r.cluster.Pick(&r.choice)
+	if r.host == nil {
+		return false
+	}
+	s.rec.UpstreamHost, s.rec.UpstreamHostName = r.host.Addr(), r.host.Name()
+	if r.autoHost {
+		s.autoHost(r.host.Endpoint().Hostname)
+	}
+	r.host.BeginRequest(s.c.acc.Shard)
+	return true
+}
+
+// setDeadline starts the route's timeout if the request is complete.
+func (s *stream) setDeadline() {
+	r := &s.router
+	if r.timeouts.Global > 0 && r.deadline == 0 && r.whole {
+		r.deadline = s.start.Add(s.rec.RequestReceived + r.timeouts.Global)
+	}
 }
 
 // autoHost names the endpoint as the authority, where it has a name.

@@ -58,6 +58,8 @@ type stream struct {
 	pump *pump       // the one that runs, if any
 	gone atomic.Bool // shared: the client has given up
 	up   shared
+
+	relay relay
 }
 
 // shared is the upstream side as other goroutines may cancel it.
@@ -153,6 +155,17 @@ func (s *stream) run() {
 	if !s.prepare() {
 		return
 	}
+	s.decide()
+	if s.filtered() {
+		s.act()
+	}
+}
+
+// filtered lets what comes before the router decide. It reports false when the request has been answered.
+func (s *stream) filtered() bool { return s.upgradeOK() && s.runFilters() }
+
+// decide decides where the request goes.
+func (s *stream) decide() {
 	in := &s.input
 	in.Config = s.m.cfg.Routes(s.plan)
 	in.Head = &s.head
@@ -166,10 +179,6 @@ func (s *stream) run() {
 		s.rec.RouteName = d.Route.Name
 	}
 	s.grpc = isGRPC(s.req)
-	if !s.upgradeOK() || !s.runFilters() {
-		return
-	}
-	s.act()
 }
 
 // act does what was decided.

@@ -42,6 +42,37 @@ func (p *pool) exchange2(ctx context.Context, a *Ask) (exchange.Upstream, error)
 	}
 }
 
+// Multiplexed tells whether HTTP/2 clients' requests to a cluster may go out by HTTP/2.
+func Multiplexed(c *plan.Cluster) bool {
+	if c == nil {
+		return false
+	}
+	switch c.Protocol.Version {
+	case plan.HTTP2, plan.SameDownstream, plan.AutoHTTP:
+		return true
+	}
+	return false
+}
+
+// Room returns an HTTP/2 connection to the host that has room for a stream, if there is one already. Whether it still
+// has room is known when the stream is opened.
+func (h *Host) Room(a *Ask) (h2.Room, bool) {
+	p := h.poolFor(a)
+	if !p.variant.http2 || a.Fresh {
+		return h2.Room{}, false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, m := range p.muxes {
+		if m.conn.Available() > 0 {
+			m.idled.Store(0)
+			m.used.Add(1)
+			return h2.Room{Conn: m.conn, Scheme: m.scheme(), Local: m.link.Local}, true
+		}
+	}
+	return h2.Room{}, false
+}
+
 // roomy returns a connection with room for a stream, or a channel to wait on while one is being made, or neither: then
 // the caller must make one.
 func (p *pool) roomy(fresh bool) (*mux, <-chan struct{}) {
@@ -109,11 +140,15 @@ func (p *pool) adopt1(l *Link, a *Ask) exchange.Upstream {
 
 func (m *mux) stream(a *Ask) exchange.Upstream {
 	m.idled.Store(0)
-	scheme := "http"
+	return h2.NewUpstream(m.conn, h2.Options{Scheme: m.scheme(), Local: m.link.Local, Reused: m.used.Add(1) > 1, Client: a.Client})
+}
+
+// scheme is that of requests that name none.
+func (m *mux) scheme() string {
 	if m.link.TLS != nil {
-		scheme = "https"
+		return "https"
 	}
-	return h2.NewUpstream(m.conn, h2.Options{Scheme: scheme, Local: m.link.Local, Reused: m.used.Add(1) > 1, Client: a.Client})
+	return "http"
 }
 
 // run reads the connection until it ends.

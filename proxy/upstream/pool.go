@@ -48,6 +48,15 @@ type Ask struct {
 // Exchange takes a connection to the host for one exchange, from the pool or by opening one. Errors are of type
 // *ConnectError.
 func (h *Host) Exchange(ctx context.Context, a *Ask) (exchange.Upstream, error) {
+	p := h.poolFor(a)
+	if p.variant.http2 {
+		return p.exchange2(ctx, a)
+	}
+	return p.exchange1(ctx, a)
+}
+
+// poolFor is the pool of the connections that will do.
+func (h *Host) poolFor(a *Ask) *pool {
 	cfg := h.cluster.Config()
 	v := variant{sni: a.SNI}
 	if len(a.ALPN) > 0 {
@@ -61,11 +70,7 @@ func (h *Host) Exchange(ctx context.Context, a *Ask) (exchange.Upstream, error) 
 	case plan.AutoHTTP:
 		v.http2 = cfg.TLSFor(h.Endpoint()) != nil
 	}
-	p := h.pool(a.Shard, v)
-	if v.http2 {
-		return p.exchange2(ctx, a)
-	}
-	return p.exchange1(ctx, a)
+	return h.pool(a.Shard, v)
 }
 
 func (p *pool) exchange1(ctx context.Context, a *Ask) (exchange.Upstream, error) {

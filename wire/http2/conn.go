@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
-	"runtime"
 	"sync"
 	"time"
 
@@ -40,7 +38,9 @@ type Conn struct {
 	server    bool
 	cfg       Config
 	handler   func(*Stream) // servers only
+	onStream  func(*Batch, *Stream)
 	handlers  sync.WaitGroup
+	try       tryWriter // the transport, if it can
 
 	read reader // belongs to Run's goroutine
 
@@ -53,9 +53,13 @@ type Conn struct {
 	lastID  uint32 // highest stream that the peer opened
 
 	out, spare []byte
-	control    int  // control frames in out
-	writing    bool // somebody is in transport.Write
-	full       bool // writers of bodies wait for out to shrink
+	control    int       // control frames in out
+	writing    bool      // somebody is writing to the transport
+	stuck      bool      // the transport took only a part: rest is the write loop's
+	rest       []byte    // what is to be written before out, when stuck
+	full       bool      // writers of bodies wait for out to shrink
+	blocked    []*Stream // that wait for windows or for out to shrink
+	events     []event   // for receivers
 	enc        *hpack.Encoder
 	block      bytes.Buffer
 	names      map[string]string // copies of what the encoder may keep
@@ -64,6 +68,7 @@ type Conn struct {
 	recvUnacked uint32 // consumed, and not yet given back to the peer
 	peer        peerSettings
 
+	announced bool  // a drain has begun
 	draining  bool  // no new streams: GOAWAY was received, or sent for good
 	goAway    bool  // we sent the final GOAWAY
 	parting   bool  // the client is to close the connection now
@@ -113,6 +118,7 @@ func newConn(t Transport, cfg Config) *Conn {
 		names: map[string]string{}, sendWindow: initialWindow,
 		peer: peerSettings{initialWindow: initialWindow, maxFrame: minMaxFrameSize, maxStreams: 100},
 	}
+	c.try, _ = t.(tryWriter)
 	c.enc = hpack.NewEncoder(&c.block)
 	c.read.init(c)
 	return c
@@ -163,6 +169,8 @@ func (c *Conn) Run() error {
 		c.linger()
 	}
 	c.transport.Close()
+	c.deliver(&c.read.batch)
+	c.read.batch.Flush()
 	c.handlers.Wait()
 	if graceful {
 		return nil
@@ -198,6 +206,7 @@ func (c *Conn) Close() {
 	c.failLocked(io.ErrClosedPipe)
 	c.mu.Unlock()
 	c.transport.Close()
+	c.wake()
 }
 
 // failLocked ends every stream with err; the first reason counts.
@@ -225,6 +234,11 @@ func (c *Conn) Drain() {
 		c.mu.Unlock()
 		return
 	}
+	if c.announced {
+		c.mu.Unlock()
+		return
+	}
+	c.announced = true
 	// RFC 9113 section 6.8: announce first, and close the door a round trip
 	// later, when no stream can be on its way any more.
 	c.out = appendGoAway(c.out, maxWindow, NoError, "")
@@ -309,8 +323,17 @@ func (c *Conn) OnIdle(f func()) {
 // means that nothing was sent.
 func (c *Conn) Open(h *Head, end bool) (*Stream, error) {
 	c.mu.Lock()
-	if c.draining || c.closed != nil || c.nextID > maxWindow || uint32(len(c.streams)) >= c.peer.maxStreams {
+	s, err := c.openLocked(h, end)
+	if err != nil {
 		c.mu.Unlock()
+		return nil, err
+	}
+	c.unlockAndFlush()
+	return s, nil
+}
+
+func (c *Conn) openLocked(h *Head, end bool) (*Stream, error) {
+	if c.draining || c.closed != nil || c.nextID > maxWindow || uint32(len(c.streams)) >= c.peer.maxStreams {
 		return nil, ErrRefused
 	}
 	s := newStream(c, c.nextID)
@@ -320,7 +343,6 @@ func (c *Conn) Open(h *Head, end bool) (*Stream, error) {
 	s.connect = string(h.Method) == "CONNECT"
 	s.noBody = string(h.Method) == "HEAD"
 	c.encodeLocked(s, h, end)
-	c.unlockAndFlush()
 	return s, nil
 }
 
@@ -419,98 +441,6 @@ func (c *Conn) signalLocked() {
 	select {
 	case c.signal <- struct{}{}:
 	default:
-	}
-}
-
-// unlockAndFlush ends a critical section that appended to out. A lone stream
-// writes at once; where there are several the write loop gathers their frames.
-func (c *Conn) unlockAndFlush() {
-	if c.writing || len(c.streams) > 1 {
-		c.mu.Unlock()
-		c.wake()
-		return
-	}
-	c.flushLocked()
-	c.mu.Unlock()
-}
-
-// writeLoop writes what others appended, until the connection has ended.
-func (c *Conn) writeLoop() {
-	for range c.signal {
-		runtime.Gosched() // let those who are about to append do so: one write for all
-		c.mu.Lock()
-		c.flushLocked()
-		over := c.closed != nil
-		drained := c.closed == errDrained
-		c.mu.Unlock()
-		if drained {
-			c.transport.Close() // wakes the reader
-		}
-		if over {
-			return
-		}
-	}
-}
-
-// deadliner is a transport on which a write can be bounded.
-type deadliner interface{ SetWriteDeadline(time.Time) error }
-
-// writeTimeout bounds how long a peer may take nothing.
-const writeTimeout = 30 * time.Second
-
-// flushLocked writes out, giving up the lock meanwhile. Only one goroutine
-// writes; others leave their bytes to it.
-func (c *Conn) flushLocked() {
-	if c.writing {
-		return
-	}
-	c.writing = true
-	for len(c.out) > 0 {
-		b := c.out
-		c.out, c.control = c.spare[:0], 0
-		c.mu.Unlock()
-		if d, ok := c.transport.(deadliner); ok {
-			d.SetWriteDeadline(time.Now().Add(writeTimeout))
-		}
-		_, err := c.transport.Write(b)
-		c.mu.Lock()
-		if c.spare = nil; cap(b) <= keepBuffer {
-			c.spare = b[:0]
-		}
-		if c.full {
-			c.full = false
-			c.wakeWritersLocked()
-		}
-		if err != nil {
-			c.out = c.out[:0]
-			c.writeFailedLocked(err)
-			break
-		}
-	}
-	c.writing = false
-}
-
-// writeFailedLocked ends the connection; a client reads on for a moment. The
-// server may have answered, and closed, before it had read everything: that
-// answer is on its way, or here already.
-func (c *Conn) writeFailedLocked(err error) {
-	if c.server || errors.Is(err, os.ErrDeadlineExceeded) {
-		c.failLocked(err)
-		c.transport.Close()
-		return
-	}
-	if c.broken != nil || c.closed != nil {
-		return
-	}
-	c.broken, c.draining = err, true
-	c.hangUp = time.AfterFunc(lingerTime, func() { c.transport.Close() })
-	c.wakeWritersLocked()
-}
-
-// wakeWritersLocked wakes every stream that waits to send.
-func (c *Conn) wakeWritersLocked() {
-	for _, s := range c.streams {
-		s.wakeWriter()
 	}
 }
 

@@ -69,6 +69,7 @@ func (r *reader) section(block []byte) error {
 	c := r.c
 	c.mu.Lock()
 	s := c.streams[id]
+	received := s != nil && s.receiver != nil
 	c.mu.Unlock()
 	fresh := s == nil && c.server && id > c.lastID
 	switch {
@@ -77,6 +78,9 @@ func (r *reader) section(block []byte) error {
 		r.head = &s.head
 	case s != nil && !s.headDone:
 		r.head = &s.head
+		r.head.Reset()
+	case received:
+		r.head = &r.scratch
 		r.head.Reset()
 	default: // trailers, or a stray
 		r.head = new(Head)
@@ -89,7 +93,7 @@ func (r *reader) section(block []byte) error {
 	r.headErr = nil
 	switch {
 	case fresh:
-		return c.accept(s, end, err)
+		return r.accept(s, end, err)
 	case s == nil:
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -97,7 +101,7 @@ func (r *reader) section(block []byte) error {
 	case err != nil:
 		return err
 	}
-	return c.moreHeaders(s, r.head, end)
+	return r.moreHeaders(s, r.head, end)
 }
 
 func (r *reader) decode(block []byte) error {
@@ -129,7 +133,8 @@ func (r *reader) field(f hpack.HeaderField) {
 }
 
 // accept begins a stream of the client's.
-func (c *Conn) accept(s *Stream, end bool, err error) error {
+func (r *reader) accept(s *Stream, end bool, err error) error {
+	c := r.c
 	if err == nil {
 		err = s.head.checkRequest(c.cfg.EnableConnect)
 	}
@@ -157,22 +162,31 @@ func (c *Conn) accept(s *Stream, end bool, err error) error {
 	s.sendWindow = c.peer.initialWindow
 	c.streams[s.id] = s
 	c.running++
-	c.handlers.Go(func() { c.serve(s) })
+	if c.onStream == nil {
+		c.handlers.Go(func() { c.serve(s, c.handler) })
+		return nil
+	}
+	s.refs++
+	c.mu.Unlock()
+	c.onStream(&r.batch, s)
+	c.mu.Lock()
+	c.unrefLocked(s)
 	return nil
 }
 
-func (c *Conn) serve(s *Stream) {
+func (c *Conn) serve(s *Stream, handler func(*Stream)) {
 	defer func() {
 		s.Release()
 		c.mu.Lock()
 		c.running--
 		c.mu.Unlock()
 	}()
-	c.handler(s)
+	handler(s)
 }
 
 // moreHeaders takes a response, an interim response, or trailers.
-func (c *Conn) moreHeaders(s *Stream, h *Head, end bool) error {
+func (r *reader) moreHeaders(s *Stream, h *Head, end bool) error {
+	c := r.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.streams[s.id] != s {
@@ -182,16 +196,40 @@ func (c *Conn) moreHeaders(s *Stream, h *Head, end bool) error {
 		return &StreamError{Code: StreamClosed, Reason: "HEADERS after the end of the message"}
 	}
 	if !s.headDone {
-		return s.responseLocked(h, end)
+		return r.responseLocked(s, h, end)
 	}
 	if !end || h.Status != 0 || h.Method != nil || h.Path != nil || h.Scheme != nil || h.Authority != nil {
 		return malformed("trailers that are none")
 	}
-	s.trailers = h
-	return s.endReceiveLocked()
+	if s.receiver == nil {
+		if h == &r.scratch {
+			h = h.clone()
+		}
+		s.trailers = h
+		return s.endReceiveLocked()
+	}
+	if err := s.endReceiveLocked(); err != nil {
+		return err
+	}
+	if !r.headLocked(s, h, end) && !s.left {
+		s.trailers = h.clone()
+	}
+	c.unrefLocked(s)
+	return nil
 }
 
-func (s *Stream) responseLocked(h *Head, end bool) error {
+// headLocked gives a header section to the stream's receiver. The caller ends
+// the use of the stream.
+func (r *reader) headLocked(s *Stream, h *Head, end bool) bool {
+	to := s.receiver
+	s.refs++
+	r.c.mu.Unlock()
+	taken := to.ReceiveHead(&r.batch, s, h, end)
+	r.c.mu.Lock()
+	return taken
+}
+
+func (r *reader) responseLocked(s *Stream, h *Head, end bool) error {
 	if !h.statusSeen || h.Method != nil || h.Path != nil || h.Scheme != nil || h.Authority != nil || h.Protocol != nil {
 		return malformed("a response has a status and no other pseudo field")
 	}
@@ -201,6 +239,11 @@ func (s *Stream) responseLocked(h *Head, end bool) error {
 	if h.Status < 200 {
 		if end || len(s.interim) >= maxInterim {
 			return malformed("interim responses")
+		}
+		if s.receiver != nil {
+			r.headLocked(s, h, false)
+			r.c.unrefLocked(s)
+			return nil
 		}
 		// The head's own memory is for the response that follows.
 		early := &Head{Status: h.Status, ContentLength: -1}
@@ -213,7 +256,14 @@ func (s *Stream) responseLocked(h *Head, end bool) error {
 	}
 	s.headDone = true
 	if end {
-		return s.endReceiveLocked()
+		if err := s.endReceiveLocked(); err != nil {
+			return err
+		}
+	}
+	if s.receiver != nil {
+		r.headLocked(s, h, end)
+		r.c.unrefLocked(s)
+		return nil
 	}
 	s.wakeReader()
 	return nil
@@ -339,7 +389,7 @@ func (c *Conn) windowUpdate(f *frame) error {
 			}
 			return connError(code, "WINDOW_UPDATE by %d", n)
 		}
-		c.wakeWritersLocked()
+		c.unblockLocked()
 		return nil
 	}
 	s := c.streams[f.stream]
@@ -355,6 +405,6 @@ func (c *Conn) windowUpdate(f *frame) error {
 	if s.sendWindow += n; s.sendWindow > maxWindow {
 		return &StreamError{Code: FlowControlError, Reason: "WINDOW_UPDATE overflows the window"}
 	}
-	s.wakeWriter()
+	s.roomLocked()
 	return nil
 }

@@ -23,6 +23,9 @@ type reader struct {
 	fragments   int
 	head        *Head
 	headErr     error
+	scratch     Head // for trailers that a receiver looks at once
+
+	batch Batch // what the frames of one read have made
 
 	window   int64 // what the peer may still send on the connection
 	first    bool  // no frame yet: SETTINGS must come first
@@ -47,10 +50,11 @@ func (r *reader) loop(in io.Reader) error {
 	for {
 		n, err := in.Read(buf)
 		if n > 0 {
-			if ferr := r.feed(buf[:n]); ferr != nil {
+			ferr := r.feed(buf[:n])
+			r.c.burst(&r.batch)
+			if ferr != nil {
 				return ferr
 			}
-			r.c.wakeIfPending()
 		}
 		if err != nil {
 			return r.readError(err)
@@ -71,13 +75,18 @@ func (r *reader) readError(err error) error {
 	return err
 }
 
-func (c *Conn) wakeIfPending() {
+// burst ends what the frames of one read have begun.
+func (c *Conn) burst(b *Batch) {
 	c.mu.Lock()
-	pending := len(c.out) > 0 && !c.writing
+	pending, noted := len(c.out) > 0, len(c.events) > 0
 	c.mu.Unlock()
-	if pending {
-		c.wake()
+	if noted {
+		c.deliver(b)
 	}
+	if pending {
+		b.add(c)
+	}
+	b.Flush()
 }
 
 // feed consumes bytes; a frame that is not complete is kept for the next call.
@@ -136,7 +145,14 @@ func (r *reader) frame(f *frame) error {
 	if err := r.limit(f); err != nil {
 		return err
 	}
-	err := r.dispatch(f)
+	if err := r.dispatch(f); err != nil {
+		return r.failed(f, err)
+	}
+	return nil
+}
+
+// failed resets the stream, where only that is at fault.
+func (r *reader) failed(f *frame, err error) error {
 	var fault *StreamError
 	if errors.As(err, &fault) {
 		return r.c.streamFault(f.stream, fault)
@@ -239,27 +255,58 @@ func (r *reader) data(f *frame) error {
 		c.creditLocked(size)
 		return c.strayLocked(f, s)
 	}
-	c.creditLocked(size - len(f.payload))
+	if err := s.admitLocked(size, len(f.payload), f.has(flagEndStream)); err != nil {
+		c.creditLocked(size)
+		return err
+	}
+	if padding := size - len(f.payload); padding > 0 {
+		c.creditLocked(padding)
+		s.unacked += uint32(padding)
+	}
+	if s.receiver == nil {
+		s.append(f.payload)
+		s.wakeReader()
+	} else {
+		r.passLocked(s, f.payload, f.has(flagEndStream))
+	}
+	return nil
+}
+
+// admitLocked accounts for a DATA frame of so many bytes, of which payload are
+// the body's.
+func (s *Stream) admitLocked(size, payload int, end bool) error {
 	if s.recvLeft -= int64(size); s.recvLeft < 0 {
-		c.creditLocked(len(f.payload))
 		return &StreamError{Code: FlowControlError, Reason: "more DATA than the stream's window"}
 	}
-	s.unacked += uint32(size - len(f.payload))
 	if !s.headDone {
-		c.creditLocked(len(f.payload))
 		return &StreamError{Code: ProtocolError, Reason: "DATA before the response header"}
 	}
-	s.received += int64(len(f.payload))
-	s.append(f.payload)
-	if f.has(flagEndStream) {
-		if err := s.endReceiveLocked(); err != nil {
-			return err
-		}
-	} else if s.head.ContentLength >= 0 && s.received > s.head.ContentLength && !s.connect {
+	s.received += int64(payload)
+	if end {
+		return s.endReceiveLocked()
+	}
+	if s.head.ContentLength >= 0 && s.received > s.head.ContentLength && !s.connect {
 		return &StreamError{Code: ProtocolError, Reason: "more DATA than content-length"}
 	}
-	s.wakeReader()
 	return nil
+}
+
+// passLocked gives a part of a body to the stream's receiver, or to the handler
+// that has taken its place meanwhile.
+func (r *reader) passLocked(s *Stream, p []byte, end bool) {
+	c, to := r.c, s.receiver
+	s.refs++
+	s.held += len(p)
+	s.passing = len(p)
+	c.mu.Unlock()
+	taken := to.ReceiveData(&r.batch, s, p, end)
+	c.mu.Lock()
+	s.passing = 0
+	if !taken && !s.left {
+		s.held -= len(p)
+		s.append(p)
+	}
+	c.unrefLocked(s)
 }
 
 // append keeps body bytes until they are read; the window bounds how many.
@@ -391,9 +438,9 @@ func (c *Conn) initialWindowLocked(v int64) error {
 		if s.sendWindow += delta; s.sendWindow > maxWindow {
 			return connError(FlowControlError, "INITIAL_WINDOW_SIZE overflows a stream's window")
 		}
-		if delta > 0 {
-			s.wakeWriter()
-		}
+	}
+	if delta > 0 {
+		c.unblockLocked()
 	}
 	return nil
 }

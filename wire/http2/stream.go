@@ -19,23 +19,34 @@ type Stream struct {
 	readDeadline, writeDeadline time.Time // set by the stream's users before they wait
 
 	// guarded by c.mu
-	head       Head // the peer's header section
-	headDone   bool
-	interim    []*Head // 1xx that arrived before the response
-	trailers   *Head
-	data       []byte // received and not yet read, from off
-	off        int
-	unacked    uint32 // read, and not yet given back to the peer
-	recvLeft   int64  // what the peer may still send
-	received   int64  // body bytes so far
-	recvEnd    bool
-	stopped    bool // nobody will read the rest
-	sendEnd    bool
-	sendWindow int64
-	err        error
-	onReset    func(error)
-	connect    bool // a CONNECT: its body has no declared length
-	noBody     bool // the response has none, whatever its content-length says
+	head          Head // the peer's header section
+	headDone      bool
+	interim       []*Head // 1xx that arrived before the response
+	trailers      *Head
+	data          []byte // received and not yet read, from off
+	off           int
+	unacked       uint32 // read, and not yet given back to the peer
+	recvLeft      int64  // what the peer may still send
+	received      int64  // body bytes so far
+	recvEnd       bool
+	stopped       bool // nobody will read the rest
+	sendEnd       bool
+	sendWindow    int64
+	err           error
+	onReset       func(error)
+	receiver      Receiver      // instead of a goroutine
+	handler       func(*Stream) // to be started when refs is 0
+	refs          int           // uses outside of the lock
+	left          bool          // by its receiver
+	held          int           // bytes that the receiver was given and has not passed on
+	passing       int           // bytes of held that it is being given
+	blocked       bool          // in c.blocked
+	queue         []byte        // to be sent, from queueOff, when there is room
+	queueOff      int
+	queueEnd      bool  // the message ends after queue
+	queueTrailers *Head // and with these
+	connect       bool  // a CONNECT: its body has no declared length
+	noBody        bool  // the response has none, whatever its content-length says
 }
 
 var streamPool = sync.Pool{New: func() any {
@@ -62,18 +73,11 @@ func (s *Stream) Release() {
 	c := s.c
 	c.mu.Lock()
 	c.creditLocked(len(s.data) - s.off)
-	c.unlockAndFlush()
-	data := s.data[:0]
-	if cap(data) > keepBuffer {
-		data = nil
+	s.left = true
+	if s.refs == 0 {
+		s.recycle()
 	}
-	list := s.head.List
-	list.Reset()
-	*s = Stream{wakeRead: s.wakeRead, wakeWrite: s.wakeWrite, data: data}
-	s.head.List = list
-	drainSignal(s.wakeRead)
-	drainSignal(s.wakeWrite)
-	streamPool.Put(s)
+	c.unlockAndFlush()
 }
 
 func drainSignal(ch chan struct{}) {
@@ -119,6 +123,7 @@ func (s *Stream) failLocked(err error) {
 		return
 	}
 	s.err = err
+	s.c.noteLocked(s, event{err: err})
 	s.wakeReader()
 	s.wakeWriter()
 	if s.onReset != nil {
@@ -241,6 +246,11 @@ func (s *Stream) consumeLocked(n int) {
 	if s.off += n; s.off == len(s.data) {
 		s.data, s.off = s.data[:0], 0
 	}
+	s.ackLocked(n)
+}
+
+// ackLocked lets the peer send n bytes more.
+func (s *Stream) ackLocked(n int) {
 	s.unacked += uint32(n)
 	if s.unacked >= s.c.cfg.StreamWindow/2 && !s.recvEnd && s.err == nil {
 		s.c.out = appendWindowUpdate(s.c.out, s.id, s.unacked)
@@ -302,19 +312,13 @@ func (s *Stream) write(p []byte, end bool) (int, error) {
 			c.mu.Unlock()
 			return sent, err
 		}
-		for len(p) > 0 || end {
-			n := s.sendableLocked(len(p))
-			if n == 0 && len(p) > 0 {
-				break
-			}
-			last := end && n == len(p)
-			c.appendDataLocked(s, p[:n], last)
-			p, sent = p[n:], sent+n
-			if last {
-				end = false
-			}
-		}
+		all := len(p)
+		p, end = s.sendLocked(p, end)
+		sent += all - len(p)
 		done := len(p) == 0 && !end
+		if !done {
+			c.blockLocked(s)
+		}
 		c.unlockAndFlush()
 		if done {
 			return sent, nil

@@ -20,6 +20,8 @@ type Conn struct {
 	cipher *cipherBuf
 	// sealMu makes the order of sealing the order of writing: the reader, too, may have to write (a key update).
 	sealMu sync.Mutex
+	// sealed is ciphertext that TryWrite couldn't write; sealMu guards it.
+	sealed []byte
 
 	// prefix holds bytes that were given back by Unread.
 	prefix []byte
@@ -44,6 +46,8 @@ type transport interface {
 	read(p []byte) (int, error)
 	// write writes all of a and then all of b.
 	write(a, b []byte) error
+	// tryWrite writes what can be written without waiting.
+	tryWrite(p []byte) (int, error)
 	// writeRead checks that nothing came since the last exchange, writes w, waits and reads. When wrote is true, w
 	// has been written, and after a deadline error only read is to be called again.
 	writeRead(w, r []byte) (n int, wrote bool, err error)

@@ -99,6 +99,9 @@ func (c *Conn) writeLayer(a, b []byte) error {
 	defer sealPool.Put(buf)
 	c.sealMu.Lock()
 	defer c.sealMu.Unlock()
+	if err := c.writeSealed(); err != nil {
+		return err
+	}
 	out := buf.b[:0]
 	var err error
 	for _, p := range [2][]byte{a, b} {
@@ -130,6 +133,9 @@ func (c *Conn) flushLayer() error {
 	}
 	c.sealMu.Lock()
 	defer c.sealMu.Unlock()
+	if err := c.writeSealed(); err != nil {
+		return err
+	}
 	return c.t.write(c.layer.Flush(nil), nil)
 }
 
@@ -137,6 +143,9 @@ func (c *Conn) flushLayer() error {
 func (c *Conn) writeGoodbye() error {
 	c.sealMu.Lock()
 	defer c.sealMu.Unlock()
+	if err := c.writeSealed(); err != nil {
+		return err
+	}
 	return c.t.write(c.layer.Goodbye(nil), nil)
 }
 
@@ -150,6 +159,9 @@ func (c *Conn) sayGoodbye() {
 		return
 	}
 	defer c.sealMu.Unlock()
+	if len(c.sealed) > 0 {
+		return // in the middle of a record
+	}
 	if bye := (*layer).Goodbye(nil); len(bye) > 0 {
 		_ = c.nc.SetWriteDeadline(time.Now().Add(goodbyeTime))
 		_, _ = c.nc.Write(bye) // the connection is being closed: nobody is left to tell

@@ -44,6 +44,8 @@ type rawTransport struct {
 	wwaits  bool
 	iov     [2]syscall.Iovec
 	writeFn func(fd uintptr) bool
+	tryN    int
+	tryFn   func(fd uintptr) bool
 }
 
 type exchangeStep uint8
@@ -61,7 +63,7 @@ func newTransport(c *Conn) transport {
 	}
 	t := &rawTransport{c: c, rc: rc}
 	t.readFn, t.exchangeFn, t.serveFn, t.writeFn = t.onRead, t.onExchange, t.onServe, t.onWrite
-	t.checkFn = t.onCheck
+	t.checkFn, t.tryFn = t.onCheck, t.onTry
 	return t
 }
 
@@ -194,6 +196,30 @@ func (t *rawTransport) onWrite(fd uintptr) bool {
 		}
 		k := min(n, len(t.wa))
 		t.wa, t.wb = t.wa[k:], t.wb[n-k:]
+	}
+	return true
+}
+
+// tryWrite implements transport.
+func (t *rawTransport) tryWrite(p []byte) (int, error) {
+	t.wa, t.tryN, t.werr = p, 0, nil
+	err := t.rc.Write(t.tryFn)
+	t.wa = nil
+	if err == nil {
+		err = t.werr
+	}
+	return t.tryN, t.c.writeLapsed(err)
+}
+
+// onTry writes once, whatever comes of it.
+func (t *rawTransport) onTry(fd uintptr) bool {
+	n, errno := rawWrite(fd, t.wa)
+	switch {
+	case errno == syscall.EAGAIN:
+	case errno != 0:
+		t.werr = os.NewSyscallError("write", errno)
+	default:
+		t.tryN = n
 	}
 	return true
 }

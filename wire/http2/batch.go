@@ -1,0 +1,94 @@
+package http2
+
+// Batch gathers the connections that have something to write, so that one write
+// carries all that a burst of reading has made. A batch belongs to one
+// goroutine. Its zero value is empty.
+type Batch struct{ conns []*Conn }
+
+func (b *Batch) add(c *Conn) {
+	for _, o := range b.conns {
+		if o == c {
+			return
+		}
+	}
+	b.conns = append(b.conns, c)
+}
+
+// Flush writes what the connections have, without waiting for a peer that does
+// not read: what the socket does not take is left to the connection's own
+// goroutine. The caller holds no lock that a Receiver takes.
+func (b *Batch) Flush() {
+	for len(b.conns) > 0 {
+		n := len(b.conns) - 1
+		c := b.conns[n]
+		b.conns[n] = nil
+		b.conns = b.conns[:n]
+		c.flushNow(b)
+	}
+}
+
+// tryWriter is a transport that can write without waiting.
+type tryWriter interface {
+	TryWrite(p []byte) (n int, again bool, err error)
+}
+
+// flushNow writes what the transport takes at once.
+func (c *Conn) flushNow(b *Batch) {
+	c.mu.Lock()
+	if c.writing || c.stuck || len(c.out) == 0 {
+		c.mu.Unlock() // whoever writes takes it along
+		return
+	}
+	if c.try == nil {
+		c.mu.Unlock()
+		c.wake()
+		return
+	}
+	c.writing = true
+	for len(c.out) > 0 && !c.stuck {
+		p := c.takeOutLocked()
+		c.mu.Unlock()
+		n, again, err := c.try.TryWrite(p)
+		c.mu.Lock()
+		if again && err == nil {
+			c.stuck, c.rest = true, append(c.rest[:0], p[n:]...)
+		}
+		c.wroteLocked(p, err)
+		if err != nil {
+			break
+		}
+	}
+	c.writing = false
+	over, noted, stuck := c.closed != nil, len(c.events) > 0, c.stuck
+	c.mu.Unlock()
+	if noted {
+		c.deliver(b)
+	}
+	if over || stuck {
+		c.wake()
+	}
+}
+
+// takeOutLocked takes what is to be written.
+func (c *Conn) takeOutLocked() []byte {
+	p := c.out
+	c.out, c.control = c.spare[:0], 0
+	c.spare = nil
+	return p
+}
+
+// wroteLocked takes note of a write.
+func (c *Conn) wroteLocked(p []byte, err error) {
+	if cap(p) <= keepBuffer {
+		c.spare = p[:0]
+	}
+	if err != nil {
+		c.out, c.rest, c.stuck = c.out[:0], nil, false
+		c.writeFailedLocked(err)
+		return
+	}
+	if c.full && !c.stuck {
+		c.full = false
+		c.unblockLocked()
+	}
+}
