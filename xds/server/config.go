@@ -19,8 +19,17 @@ type Config struct {
 type Limits struct {
 	// Streams in total; the next one is refused.
 	Streams int
+	// StreamsOfOne proven identity; clients on loopback that prove none share no
+	// such limit.
+	StreamsOfOne int
 	// Names that one client may subscribe to, over all types.
 	Names int
+	// NameBytes is the length of the longest name and type URL.
+	NameBytes int
+	// Requests a second that are read of one client, once it has used up a burst
+	// of BurstSeconds' worth. It is not told: its messages wait on its own
+	// connection. A request with many names counts as several.
+	Requests int
 	// Types that one client may subscribe to.
 	Types int
 	// FrameBytes is the size above which a response is split where the protocol
@@ -35,34 +44,43 @@ type Limits struct {
 	// configuration at the same time. Others wait in the order of their
 	// arrival, and clients already served do not notice.
 	Admitted int
-	// AdmittedFor bounds how long one new client keeps others waiting.
-	AdmittedFor time.Duration
+	// AdmittedFor bounds how long one new client keeps others waiting,
+	// AdmittedIdle how long one does that neither takes nor answers anything.
+	AdmittedFor, AdmittedIdle time.Duration
 }
 
 // Default are the limits for a control plane of thousands of proxies.
 func Default() Limits {
 	return Limits{
 		Streams:      20_000,
+		StreamsOfOne: 10_000,
 		Names:        100_000,
+		NameBytes:    1024,
+		Requests:     1000,
 		Types:        64, // istiod asks another one for its thirty kinds
 		FrameBytes:   3 << 20,
 		SendTimeout:  20 * time.Second,
 		HelloTimeout: 10 * time.Second,
 		Admitted:     8,
 		AdmittedFor:  2 * time.Second,
+		AdmittedIdle: 300 * time.Millisecond,
 	}
 }
 
 func (l Limits) withDefaults() Limits {
 	d := Default()
 	setDefault(&l.Streams, d.Streams)
+	setDefault(&l.StreamsOfOne, d.StreamsOfOne)
 	setDefault(&l.Names, d.Names)
+	setDefault(&l.NameBytes, d.NameBytes)
+	setDefault(&l.Requests, d.Requests)
 	setDefault(&l.Types, d.Types)
 	setDefault(&l.FrameBytes, d.FrameBytes)
 	setDefault(&l.SendTimeout, d.SendTimeout)
 	setDefault(&l.HelloTimeout, d.HelloTimeout)
 	setDefault(&l.Admitted, d.Admitted)
 	setDefault(&l.AdmittedFor, d.AdmittedFor)
+	setDefault(&l.AdmittedIdle, d.AdmittedIdle)
 	return l
 }
 

@@ -33,9 +33,11 @@ type Server struct {
 	closing context.Context
 	close   context.CancelFunc
 
-	mu      sync.Mutex
+	mu      sync.Mutex // guards what follows
 	streams int
-	closed  bool
+	// of counts the streams of each proven identity.
+	of     map[string]int
+	closed bool
 	// goroutines counts streams and what they started.
 	goroutines sync.WaitGroup
 }
@@ -49,7 +51,7 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, ledger: newLedger(), admitted: make(chan struct{}, cfg.Limits.Admitted)}
+	s := &Server{cfg: cfg, ledger: newLedger(), admitted: make(chan struct{}, cfg.Limits.Admitted), of: map[string]int{}}
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s
 }
@@ -150,6 +152,32 @@ func (s *Server) leave() {
 	s.streams--
 	s.mu.Unlock()
 	s.goroutines.Done()
+}
+
+// identify counts a stream as one of the identity's, if there is room.
+func (s *Server) identify(id string) error {
+	if id == "" {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[id] >= s.cfg.Limits.StreamsOfOne {
+		return status.Errorf(codes.ResourceExhausted, "%s has %d streams already", id, s.of[id])
+	}
+	s.of[id]++
+	return nil
+}
+
+// forget takes back identify.
+func (s *Server) forget(id string) {
+	if id == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[id]--; s.of[id] == 0 {
+		delete(s.of, id)
+	}
 }
 
 // admit waits for a new client's turn. release may be called more than once.

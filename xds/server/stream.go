@@ -73,6 +73,10 @@ func (st *stream) run() error {
 	if err != nil {
 		return err
 	}
+	if err := st.server.identify(st.client.Peer.ID); err != nil {
+		return err
+	}
+	defer st.server.forget(st.client.Peer.ID)
 	release, err := st.server.admit(st.t.Context())
 	if err != nil {
 		return err
@@ -137,11 +141,13 @@ func (st *stream) attach() error {
 }
 
 // loop is the stream's life after the first request. The client keeps others
-// waiting for admission until it has its first configuration, or has used up
-// its time.
+// waiting for admission until it has its first configuration, has used up its
+// time, or does nothing.
 func (st *stream) loop(release func()) error {
-	admitted := time.NewTimer(st.server.cfg.Limits.AdmittedFor)
+	limits := &st.server.cfg.Limits
+	admitted, idle := time.NewTimer(limits.AdmittedFor), time.NewTimer(limits.AdmittedIdle)
 	defer admitted.Stop()
+	defer idle.Stop()
 	for {
 		if err := st.flush(); err != nil {
 			return err
@@ -151,6 +157,7 @@ func (st *stream) loop(release func()) error {
 		}
 		select {
 		case m := <-st.received:
+			idle.Reset(limits.AdmittedIdle)
 			if err := st.request(m); err != nil {
 				return err
 			}
@@ -159,10 +166,13 @@ func (st *stream) loop(release func()) error {
 		case err := <-st.written:
 			st.writing = false
 			st.timeout.Stop()
+			idle.Reset(limits.AdmittedIdle)
 			if err != nil {
 				return err
 			}
 		case <-admitted.C:
+			release()
+		case <-idle.C:
 			release()
 		case <-st.timeout.C:
 			return status.Errorf(codes.DeadlineExceeded, "the client did not take a response for %v", st.server.cfg.Limits.SendTimeout)
@@ -251,8 +261,12 @@ func (st *stream) writeAll() {
 
 // read owns receiving, and ends with the stream.
 func (st *stream) read() {
+	allowed := newAllowance(st.server.cfg.Limits.Requests)
 	for {
 		m, err := st.t.receive()
+		if err == nil {
+			err = m.check(st.server.cfg.Limits.NameBytes)
+		}
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = nil
@@ -263,6 +277,10 @@ func (st *stream) read() {
 		select {
 		case st.received <- m:
 		case <-st.t.Context().Done():
+			return
+		}
+		if err := allowed.wait(st.t.Context(), m.cost()); err != nil {
+			st.failed <- status.FromContextError(err).Err()
 			return
 		}
 	}
