@@ -69,6 +69,7 @@ func Walls() map[string][]string {
 		"github.com/vishvananda/netlink":         {"capture"},
 		"github.com/prometheus/":                 {"telemetry"},
 		"github.com/spf13/cobra":                 {"cli", "cmd"},
+		"github.com/hashicorp/consul":            {"source/consul"},
 		"github.com/miekg/dns":                   {"proxy/dns"},
 	}
 }
