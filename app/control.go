@@ -11,7 +11,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"lateen.dev/lateen/ca"
@@ -22,6 +25,8 @@ import (
 	"lateen.dev/lateen/identity"
 	"lateen.dev/lateen/source"
 	"lateen.dev/lateen/source/api"
+	"lateen.dev/lateen/source/consul"
+	"lateen.dev/lateen/source/mcp"
 	"lateen.dev/lateen/source/store"
 	"lateen.dev/lateen/source/workload"
 	"lateen.dev/lateen/telemetry"
@@ -41,8 +46,13 @@ type ControlOptions struct {
 	CACerts     string
 	CertTTL     time.Duration
 	TrustDomain string
-	Log         LogOptions
+	// Consul is read too if its Address is set.
+	Consul ConsulOptions
+	Log    LogOptions
 }
+
+// ConsulOptions say which Consul to read services from.
+type ConsulOptions = consul.Options
 
 // Folders of the control plane's directory.
 const (
@@ -64,6 +74,16 @@ type control struct {
 	tokens    *ca.Tokens
 	// told is closed for each source that has told the whole of what it has.
 	told struct{ store, workloads chan struct{} }
+	// sources are those beside the store and the workloads, merge is what all of
+	// them hold together, and elsewhere tells it to other control planes.
+	sources   *sources
+	named     *configSources
+	merge     *source.Merge
+	elsewhere *mcp.Server
+	ready     atomic.Bool
+
+	applying sync.Mutex    // one batch at a time, so that merge and elsewhere see what the world sees
+	revision atomic.Uint64 // of the store
 
 	discovery *discovery
 	server    *server.Server
@@ -92,8 +112,13 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	}
 	defer listeners.Close()
 	g := newGroup(ctx)
-	g.Go("configuration", func(ctx context.Context) error { return c.store.Run(ctx, c.sink(c.store.Name(), c.told.store)) })
-	g.Go("workloads", func(ctx context.Context) error { return c.workloads.Run(ctx, c.sink(workload.Name, c.told.workloads)) })
+	g.Go("configuration", func(ctx context.Context) error {
+		return c.store.Run(ctx, c.sink(c.store.Name(), func() { close(c.told.store) }))
+	})
+	g.Go("workloads", func(ctx context.Context) error {
+		return c.workloads.Run(ctx, c.sink(workload.Name, func() { close(c.told.workloads) }))
+	})
+	g.Go("sources", c.sources.run)
 	if err := c.firstSnapshot(g.ctx); err != nil {
 		g.Stop()
 		return err
@@ -102,12 +127,21 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	if before := debug.SetGCPercent(gcPercent); before != goDefaultGCPercent {
 		debug.SetGCPercent(before) // the operator chose one with GOGC
 	}
-	g.Go("translation", c.discovery.run)
 	g.Go("complaints", c.logProblems)
-	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, listeners.plain) })
-	g.Go("discovery over TLS", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.tls, listeners.tls) })
+	g.Go("source metrics", c.measureSources)
 	g.Go("pages", func(ctx context.Context) error { return serveHTTP(ctx, listeners.pages, c.pages()) })
 	g.Go("local API", func(ctx context.Context) error { return serveHTTP(ctx, listeners.local, c.localAPI()) })
+	if err := c.sources.wait(g.ctx, sourcePatience, c.stillWaiting); err != nil {
+		g.Stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	c.ready.Store(true)
+	g.Go("translation", c.discovery.run)
+	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, listeners.plain) })
+	g.Go("discovery over TLS", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.tls, listeners.tls) })
 	c.log.Info("control plane is ready", "dir", o.Dir, "discovery", listeners.plain.Addr(), "tls", listeners.tls.Addr(), "pages", listeners.pages.Addr())
 	go func() {
 		<-g.ctx.Done()
@@ -137,6 +171,25 @@ func newControl(o ControlOptions) (*control, error) {
 	return c, nil
 }
 
+// buildSources makes what reads from elsewhere and tells others.
+func (c *control) buildSources() error {
+	c.merge = source.NewMerge(c.store.Name(), workload.Name)
+	c.elsewhere = mcp.NewServer(c.scopes.Logger("mcp"))
+	c.named = &configSources{log: c.scopes.Logger("sources"), self: &ownIdentity{authority: c.authority}}
+	if c.o.Consul.Address != "" {
+		o := c.o.Consul
+		o.Log = c.scopes.Logger("consul")
+		src, err := consul.New(o)
+		if err != nil {
+			return err
+		}
+		c.named.fixed = []wantedSource{{id: "900 " + src.Name(), name: src.Name(), open: func() (source.Source, error) { return consul.New(o) }}}
+	}
+	c.sources = newSources(c.named.log, c.sink)
+	c.sources.want(c.named.fixed)
+	return nil
+}
+
 func (c *control) build(state string) error {
 	var err error
 	if c.workloads, err = workload.Open(workload.Options{File: filepath.Join(state, "workloads.json"),
@@ -144,6 +197,9 @@ func (c *control) build(state string) error {
 		return err
 	}
 	if err := c.openAuthority(filepath.Join(state, "ca")); err != nil {
+		return err
+	}
+	if err := c.buildSources(); err != nil {
 		return err
 	}
 	defaults := mesh.Default()
@@ -158,7 +214,7 @@ func (c *control) build(state string) error {
 	metrics := newControlMetrics(c.metrics)
 	c.discovery = newDiscovery(c.world, c.joins, func(e *translationError) { e.report(metrics, c.log) })
 	who := &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
-	c.server = server.New(server.Config{Provider: c.discovery, Authenticate: authenticate(who), Metrics: metrics, Log: c.scopes.Logger("xds")})
+	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate(who), Metrics: metrics, Log: c.scopes.Logger("xds")})
 	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
 	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), c.server, certificates)
 	return nil
@@ -200,22 +256,54 @@ func (c *control) openAuthority(dir string) error {
 	return nil
 }
 
-// sink hands a source's batches to the world. told is closed
-// after the first one.
-func (c *control) sink(name string, told chan struct{}) source.Sink {
+// sink hands a source's batches on. told is called after the first one.
+func (c *control) sink(name string, told func()) source.Sink {
 	return source.SinkFunc(func(b source.Batch) {
 		batch := world.Batch{Source: name, Initial: b.Initial, Revision: b.Revision, Changes: make([]world.ObjectChange, len(b.Changes))}
 		for i, change := range b.Changes {
 			batch.Changes[i] = world.ObjectChange{Key: change.Key, Object: change.Object}
 		}
+		c.applying.Lock()
+		defer c.applying.Unlock()
+		counts := c.merge.Apply(name, b)
 		if name != workload.Name {
-			c.workloads.Observe(b)
+			c.workloads.Observe(source.Batch{Changes: counts})
 		}
 		c.world.Apply(batch)
+		c.elsewhere.Apply(counts, c.world.Snapshot().Version(), time.Now())
+		if name == c.store.Name() {
+			c.revision.Store(b.Revision)
+			c.followMeshConfig(b)
+		}
 		if b.Initial {
-			close(told)
+			told()
 		}
 	})
+}
+
+// followMeshConfig has the sources run that MeshConfig names. Only what was
+// written here counts: another control plane's sources are its own business.
+func (c *control) followMeshConfig(b source.Batch) {
+	key := config.Key{Kind: config.MeshConfig, Namespace: config.MeshConfigNamespace, Name: config.MeshConfigName}
+	for _, change := range b.Changes {
+		if change.Key == key {
+			c.sources.want(append(c.named.wanted(change.Object), c.named.fixed...))
+		}
+	}
+}
+
+// sourcePatience is how long sources may keep proxies waiting before the log
+// says so, again and again.
+const sourcePatience = 5 * time.Second
+
+func (c *control) stillWaiting(names []string) {
+	var reasons []string
+	for _, condition := range c.sources.conditions() {
+		if condition.State == source.Waiting && condition.Reason != "" {
+			reasons = append(reasons, condition.Source+": "+condition.Reason)
+		}
+	}
+	c.log.Warn("proxies wait until every source has told what it has", "missing", names, "reasons", reasons)
 }
 
 // firstSnapshot waits until every source has told what it has, so that no
@@ -243,6 +331,9 @@ func (c *control) logProblems(ctx context.Context) error {
 	for {
 		now := map[string]bool{}
 		for _, p := range c.Problems().AtLeast(config.Error) {
+			if p.Code == config.CodeSourceUnavailable.ID {
+				continue // sources say so themselves, once
+			}
 			text := p.String()
 			if now[text] = true; !logged[text] {
 				c.log.Error("configuration is not used; what was live stays live", "problem", text)
@@ -314,6 +405,7 @@ func (c *control) localAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", api.NewHandler(c.store, c))
 	newProxyPages(c.server.Ledger(), c.world, c.store.Name()).mount(mux)
+	mux.HandleFunc("GET "+cli.PathSources, c.sourcesPage)
 	c.joins.mount(mux)
 	return mux
 }
@@ -321,7 +413,14 @@ func (c *control) localAPI() http.Handler {
 // pages are health, metrics and debug pages, for anybody on this machine.
 func (c *control) pages() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ready") })
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
+		if !c.ready.Load() {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			fmt.Fprintln(w, "waiting for sources of configuration; see /debug/sourcez")
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
 	mux.Handle("GET /metrics", c.metrics.Handler())
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, Build()) })
 	mountDebug(mux, c)
@@ -331,13 +430,13 @@ func (c *control) pages() http.Handler {
 // Objects implements api.Live: what all sources hold, with the precedence that
 // the world gives them.
 func (c *control) Objects() ([]*config.Object, uint64) {
-	written, revision := c.store.Objects()
-	return source.Overlay(written, c.workloads.Objects()), revision
+	revision := c.revision.Load()
+	return c.merge.Objects(), revision
 }
 
 // Problems implements api.Live.
 func (c *control) Problems() config.Problems {
-	return append(c.store.Problems(), c.workloads.Problems()...)
+	return slices.Concat(c.store.Problems(), c.workloads.Problems(), c.sources.problems(), c.merge.Rivals(workload.Name))
 }
 
 var _ api.Live = (*control)(nil)

@@ -22,14 +22,15 @@ func mountDebug(mux *http.ServeMux, c *control) {
 		{"syncz", "which proxy has which configuration", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, proxies.list()) }},
 		{"registryz", "services and their endpoints", c.registryPage},
 		{"configz", "configuration objects that are live", func(w http.ResponseWriter, _ *http.Request) {
-			objects, _ := c.store.Objects()
+			objects, _ := c.Objects()
 			writeJSON(w, objects)
 		}},
 		{"krtz", "the graph of derived collections, with sizes and times", func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 			_ = derive.WriteTable(w, c.world.Collections()) // whoever asked has gone
 		}},
-		{"problems", "complaints about what is live", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.store.Problems()) }},
+		{"problems", "complaints about what is live", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Problems()) }},
+		{"sourcez", "where configuration comes from, and whether it still comes", c.sourcesPage},
 		{"cachez", "what translation remembers", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.discovery.translator.Size()) }},
 		{"config_dump", "what a proxy shall have: ?proxyID=NAME.NAMESPACE", c.configDump},
 	}

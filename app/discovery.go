@@ -11,6 +11,7 @@ import (
 
 	"lateen.dev/lateen/lib/backoff"
 	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/source/mcp"
 	"lateen.dev/lateen/translate"
 	"lateen.dev/lateen/world"
 	"lateen.dev/lateen/xds"
@@ -153,6 +154,23 @@ func (d *discovery) Attach(_ context.Context, c server.Client) (server.Session, 
 		return nil, fmt.Errorf("translation for %s failed; the control plane's log says why", c.Node.ID)
 	}
 	return s, nil
+}
+
+// providers serve proxies and, those who ask for it, configuration.
+type providers struct {
+	proxies   *discovery
+	elsewhere *mcp.Server
+}
+
+// Attach implements server.Provider.
+func (p providers) Attach(ctx context.Context, c server.Client) (server.Session, error) {
+	switch {
+	case !mcp.Asks(c.Node):
+		return p.proxies.Attach(ctx, c)
+	case c.Node.Meta(metaLateen) != "":
+		return p.elsewhere.Attach(mcp.Ours), nil
+	}
+	return p.elsewhere.Attach(mcp.Others), nil
 }
 
 // session is one connected proxy.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/cli"
+	"lateen.dev/lateen/source/mcp"
 	"lateen.dev/lateen/world"
 	"lateen.dev/lateen/xds"
 	"lateen.dev/lateen/xds/server"
@@ -58,6 +59,9 @@ func proxyOf(c *server.ClientStatus) cli.Proxy {
 		Name: firstOf(n.Workload, n.ID), Type: n.Type, Cluster: n.Metadata.ClusterID, Identity: c.Peer.ID,
 		Version:  firstOf(n.Meta(metaLateen), n.Metadata.ProxyVersion, n.UserAgent),
 		Protocol: "sotw", Since: c.Since, Revision: c.Revision, Admin: n.Meta(metaAdminAddress) != "",
+	}
+	if mcp.Asks(n) {
+		out.Type = "control plane"
 	}
 	if c.Delta {
 		out.Protocol = "delta"

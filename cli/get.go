@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
 
 	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/source/api"
@@ -55,6 +56,9 @@ func completeKinds(_ *cobra.Command, args []string, _ string) ([]string, cobra.S
 }
 
 func (r *root) printObjects(o output, request api.GetRequest, answer api.GetResponse) error {
+	if o == outputYAML {
+		return r.printYAML(request, answer)
+	}
 	if o.structured() {
 		if request.Name != "" && len(answer.Items) == 1 {
 			return o.write(r.Out, answer.Items[0].Body)
@@ -77,6 +81,9 @@ func (r *root) printObjects(o output, request api.GetRequest, answer api.GetResp
 		fmt.Fprintf(r.Err, "there are no %s %s\n", request.Kind, where)
 		return nil
 	}
+	if o == outputWide {
+		addSources(&answer)
+	}
 	for i, t := range answer.Tables {
 		if i > 0 {
 			fmt.Fprintln(r.Out)
@@ -86,6 +93,56 @@ func (r *root) printObjects(o output, request api.GetRequest, answer api.GetResp
 		}
 	}
 	return nil
+}
+
+// addSources gives each table the column SOURCE: who brought the object, where
+// ORIGIN may say in which file it stands there.
+func addSources(answer *api.GetResponse) {
+	next := 0
+	for i := range answer.Tables {
+		t := &answer.Tables[i]
+		t.Columns = append(t.Columns, "SOURCE")
+		for j := range t.Rows {
+			t.Rows[j] = append(t.Rows[j], answer.Items[next].Source)
+			next++
+		}
+	}
+}
+
+// printYAML prints objects with a comment above each that says where it comes
+// from: what is printed can be edited and applied.
+func (r *root) printYAML(request api.GetRequest, answer api.GetResponse) error {
+	nodes := make([]*yaml.Node, 0, len(answer.Items))
+	for _, item := range answer.Items {
+		text, err := config.YAMLFromJSON(item.Body)
+		if err != nil {
+			return err
+		}
+		var document yaml.Node
+		if err := yaml.Unmarshal(text, &document); err != nil {
+			return fmt.Errorf("%s: %w", item.Object, err)
+		}
+		n := document.Content[0]
+		n.HeadComment = "from " + item.Source
+		if place := strings.TrimPrefix(item.Origin.String(), item.Source+" "); place != "" && place != item.Source {
+			n.HeadComment += ", " + place
+		}
+		nodes = append(nodes, n)
+	}
+	whole := &yaml.Node{Kind: yaml.MappingNode}
+	if request.Name != "" && len(nodes) == 1 {
+		whole = nodes[0]
+	} else {
+		scalar := func(s string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Value: s} }
+		whole.Content = []*yaml.Node{scalar("apiVersion"), scalar("v1"), scalar("kind"), scalar("List"), scalar("items"),
+			{Kind: yaml.SequenceNode, Content: nodes}}
+	}
+	enc := yaml.NewEncoder(r.Out)
+	enc.SetIndent(2)
+	if err := enc.Encode(whole); err != nil {
+		return fmt.Errorf("write YAML: %w", err)
+	}
+	return enc.Close()
 }
 
 func (r *root) deleteCommand() *cobra.Command {

@@ -44,7 +44,10 @@ func (r *root) proxyStatusCommand() *cobra.Command {
 		if o.structured() {
 			return o.write(r.Out, all)
 		}
-		return r.printProxies(all)
+		if err := r.printProxies(all); err != nil {
+			return err
+		}
+		return r.warnOfSources(cmd.Context(), c)
 	}
 	return cmd
 }

@@ -64,8 +64,24 @@ func controlCommand() *cobra.Command {
 	f.StringVar(&o.CACerts, "ca-certs", "", "directory with ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem, instead of a self-signed root")
 	f.DurationVar(&o.CertTTL, "workload-cert-ttl", 0, "life of workload certificates (default 24h)")
 	f.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "the trust domain of all identities")
+	consulFlags(cmd, &o.Consul)
 	log.add(cmd)
 	return cmd
+}
+
+// consulFlags are those of Consul's own command, with its name before them.
+func consulFlags(cmd *cobra.Command, o *app.ConsulOptions) {
+	f := cmd.Flags()
+	f.StringVar(&o.Address, "consul-http-addr", "", "read services from this Consul: HOST:PORT, http(s)://HOST:PORT or unix:///PATH")
+	f.StringSliceVar(&o.Datacenters, "consul-datacenter", nil, "a Consul datacenter to read, may be repeated (default: the agent's own)")
+	f.StringVar(&o.Namespace, "consul-namespace", "", "the Consul namespace to read")
+	f.StringVar(&o.Partition, "consul-partition", "", "the Consul admin partition to read")
+	f.StringVar(&o.TokenFile, "consul-token-file", "", "file with the Consul ACL token; it is read again when it changes")
+	f.StringVar(&o.CAFile, "consul-ca-file", "", "file with the CA of Consul's certificate, for https")
+	f.StringVar(&o.CertFile, "consul-client-cert", "", "file with the client certificate for Consul, for https")
+	f.StringVar(&o.KeyFile, "consul-client-key", "", "file with that certificate's key")
+	f.StringVar(&o.Domain, "consul-domain", "consul", "the domain of Consul's names: services are NAME.service.DOMAIN")
+	f.IntVar(&o.Watches, "consul-watches", 128, "how many questions may wait at Consul at one time; below its limits.http_max_conns_per_client")
 }
 
 func runCommand() *cobra.Command {

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,7 @@ func Asks(n *xds.Node) bool { return n.Metadata.Generator == generator }
 func (s *Server) Apply(changes []source.Change, revision uint64, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	changes = ownOnly(changes)
 	for _, c := range changes {
 		if c.Object == nil {
 			delete(s.objects, c.Key)
@@ -73,6 +75,22 @@ func (s *Server) Apply(changes []source.Change, revision uint64, at time.Time) {
 	for session := range s.sessions {
 		session.offer(s.worlds[session.audience].state)
 	}
+}
+
+// Scheme begins the names of sources that are other control planes.
+const Scheme = "xds://"
+
+// ownOnly takes what came from other control planes as gone: two that read from
+// each other would keep alive for ever what neither has.
+func ownOnly(changes []source.Change) []source.Change {
+	out := make([]source.Change, len(changes))
+	for i, c := range changes {
+		if c.Object != nil && strings.HasPrefix(c.Object.Origin.Source, Scheme) {
+			c.Object = nil
+		}
+		out[i] = c
+	}
+	return out
 }
 
 // changeLocked brings what an audience has up to date.
@@ -109,8 +127,12 @@ func (s *Server) changeLocked(audience Audience, w *world, changes []source.Chan
 	w.state = xds.NewState(s.revision, s.changed, all...)
 }
 
-// shownAs is what a change is to an audience.
+// shownAs is what a change is to an audience. The mesh's own configuration is
+// each control plane's own business.
 func shownAs(audience Audience, c source.Change) []source.Change {
+	if c.Key.Kind == config.MeshConfig {
+		return nil
+	}
 	if audience == Others && c.Key.Kind == config.Service {
 		return []source.Change{serviceEntry(c)}
 	}
