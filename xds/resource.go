@@ -81,8 +81,30 @@ func (r *Resource) DeltaField() []byte {
 	return r.field
 }
 
+// wrapperType says that a state-of-the-world resource stands in a wrapper that
+// tells its name, for types whose messages don't.
+const wrapperType = "type.googleapis.com/envoy.service.discovery.v3.Resource"
+
+// wrapped is the resource, with its name and version, as an element of a
+// state-of-the-world response.
+func (r *Resource) wrapped() []byte {
+	_, _, n := protowire.ConsumeTag(r.DeltaField())
+	resource, _ := protowire.ConsumeBytes(r.DeltaField()[n:])
+	size := protowire.SizeTag(typeURLField) + protowire.SizeBytes(len(wrapperType)) + protowire.SizeTag(valueField) + protowire.SizeBytes(len(resource))
+	b := make([]byte, 0, protowire.SizeTag(resourcesField)+protowire.SizeBytes(size))
+	b = protowire.AppendTag(b, resourcesField, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	b = protowire.AppendTag(b, typeURLField, protowire.BytesType)
+	b = protowire.AppendString(b, wrapperType)
+	b = protowire.AppendTag(b, valueField, protowire.BytesType)
+	return protowire.AppendBytes(b, resource)
+}
+
 // WorldField is the resource as DiscoveryResponse.resources. Read only.
 func (r *Resource) WorldField() []byte {
+	if r.TypeURL == VirtualHostType {
+		return r.wrapped()
+	}
 	if r.field == nil {
 		field, bodyAt := encode(r.Name, r.Version, r.Body)
 		return field[bodyAt:]

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"weak"
@@ -106,6 +107,23 @@ func (s *Set) Get(name string) *Resource {
 		return nil
 	}
 	return s.list[i]
+}
+
+// Members yields the resources of the set that belong to the collection, in the
+// order of their names.
+func (s *Set) Members(collection string) iter.Seq[*Resource] {
+	return func(yield func(*Resource) bool) {
+		if s == nil {
+			return
+		}
+		prefix := collection + "/"
+		i, _ := slices.BinarySearchFunc(s.list, prefix, func(r *Resource, name string) int { return cmp.Compare(r.Name, name) })
+		for _, r := range s.list[i:] {
+			if !strings.HasPrefix(r.Name, prefix) || Collection(s.typeURL, r.Name) == collection && !yield(r) {
+				return
+			}
+		}
+	}
 }
 
 // Cursor is where to look for names in the set.

@@ -85,6 +85,16 @@ func ByNameOnly(typeURL string) bool {
 // nothing else to tell it that it has all.
 func Whole(typeURL string) bool { return !strings.HasPrefix(typeURL, "type.googleapis.com/") }
 
+// Collection is the other name, beside its own, that subscribes to a resource:
+// a virtual host is named ROUTE/HOST and comes also to those who ask for all
+// hosts of the route configuration ROUTE. It is "" for what belongs to none.
+func Collection(typeURL, name string) string {
+	if typeURL != VirtualHostType {
+		return ""
+	}
+	return name[:max(strings.LastIndexByte(name, '/'), 0)]
+}
+
 // ShortType is the type's usual abbreviation (CDS, LDS…), or its message name
 // where there is none: for tables, logs and metric labels.
 func ShortType(typeURL string) string {

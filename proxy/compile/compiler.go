@@ -30,6 +30,8 @@ type Needs struct {
 	RouteConfigs []Need
 	Endpoints    []Need
 	Secrets      []Need
+	// VirtualHosts names the route configuration whose virtual hosts come one by one.
+	VirtualHosts []Need
 	Clusters     []string
 }
 

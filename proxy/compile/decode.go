@@ -22,7 +22,10 @@ type Compiled struct {
 	Cluster     *plan.Cluster
 	Endpoints   *plan.Endpoints
 	Secret      *plan.Secret
-	Needs       Needs
+	VirtualHost *plan.VirtualHost
+	// Hosts compiles the virtual hosts that come by themselves to this route configuration; nil if none do.
+	Hosts *Hosts
+	Needs Needs
 }
 
 // Resource decodes and compiles a resource of the given kind and name. It never panics, whatever the bytes are: a
@@ -53,6 +56,9 @@ func (c *Compiler) resource(kind plan.Kind, name string, body *anypb.Any) (out C
 		}
 		got = m.GetName()
 		out.RouteConfig, out.Needs, err = c.RouteConfig(&m)
+		if err == nil && len(out.Needs.VirtualHosts) > 0 {
+			out.Hosts, err = c.hosts(&m)
+		}
 	case plan.KindCluster:
 		var m clusterv3.Cluster
 		if err := decode(body, &m); err != nil {

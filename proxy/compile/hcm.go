@@ -248,6 +248,9 @@ func (b chainEnv) hcmRoutes(out *plan.HTTPConnectionManager, m *hcmv3.HttpConnec
 		if err != nil {
 			return at(err, "route_config")
 		}
+		if len(needs.VirtualHosts) > 0 {
+			return errors.New("route_config: vhds is for route configurations that come by rds")
+		}
 		for _, c := range needs.Clusters {
 			b.needs.cluster(c)
 		}

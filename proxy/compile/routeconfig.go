@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"lateen.dev/lateen/proxy/plan"
 )
@@ -12,7 +13,7 @@ import (
 var (
 	routeConfigFields = fields(`name virtual_hosts response_headers_to_add response_headers_to_remove
 		request_headers_to_add request_headers_to_remove most_specific_header_mutations_wins validate_clusters
-		max_direct_response_body_size_bytes request_mirror_policies ignore_port_in_host_matching typed_per_filter_config metadata`)
+		max_direct_response_body_size_bytes request_mirror_policies ignore_port_in_host_matching typed_per_filter_config metadata vhds`)
 	virtualHostFields = fields(`name domains routes require_tls virtual_clusters request_headers_to_add
 		request_headers_to_remove response_headers_to_add response_headers_to_remove cors typed_per_filter_config
 		include_request_attempt_count include_attempt_count_in_response retry_policy include_is_timeout_retry_header
@@ -24,12 +25,55 @@ const defaultDirectBody = 4096
 
 // RouteConfig compiles a route configuration.
 func (c *Compiler) RouteConfig(rc *routev3.RouteConfiguration) (*plan.RouteConfig, Needs, error) {
-	b := &routeBuilder{Compiler: c, bodyLimit: u32(rc.GetMaxDirectResponseBodySizeBytes(), defaultDirectBody)}
+	b := c.routeBuilder(rc)
 	out, err := b.build(rc)
 	if err != nil {
 		return nil, Needs{}, err
 	}
+	if v := rc.GetVhds(); v != nil {
+		need, err := discovered(rc.GetName(), v.GetConfigSource())
+		if err != nil {
+			return nil, Needs{}, at(err, "vhds")
+		}
+		b.needs.VirtualHosts = []Need{need}
+	}
 	return out, b.needs, nil
+}
+
+func (c *Compiler) routeBuilder(rc *routev3.RouteConfiguration) *routeBuilder {
+	return &routeBuilder{Compiler: c, bodyLimit: u32(rc.GetMaxDirectResponseBodySizeBytes(), defaultDirectBody)}
+}
+
+// Hosts is what a route configuration says for virtual hosts that come by themselves.
+type Hosts struct{ above routeBuilder }
+
+func (c *Compiler) hosts(rc *routev3.RouteConfiguration) (*Hosts, error) {
+	b := c.routeBuilder(rc)
+	if _, err := b.build(rc); err != nil {
+		return nil, err
+	}
+	b.needs, b.host = Needs{}, level{}
+	return &Hosts{*b}, nil
+}
+
+// VirtualHost decodes and compiles a virtual host of the route configuration that of stands for. Like Resource it never
+// panics. The name under which it comes is the server's affair.
+func (c *Compiler) VirtualHost(of *Hosts, body *anypb.Any) (out Compiled, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			out, err = Compiled{}, fmt.Errorf("resource could not be compiled: %v", p)
+		}
+	}()
+	var m routev3.VirtualHost
+	if err := decode(body, &m); err != nil {
+		return out, err
+	}
+	b := of.above
+	if out.VirtualHost, err = b.virtualHost(&m); err != nil {
+		return Compiled{}, err
+	}
+	out.Needs = b.needs
+	return out, nil
 }
 
 // routeBuilder holds what the levels above a route say.

@@ -2,18 +2,24 @@ package plan
 
 import (
 	"fmt"
-	"sort"
+	"hash/maphash"
 	"strings"
 )
 
 // HostTable finds a virtual host by authority, in Envoy's order: the exact domain, the longest "*suffix", the longest
-// "prefix*", and "*".
+// "prefix*", and "*". It is immutable; With makes the next one.
 type HostTable struct {
-	exact    map[string]*VirtualHost
+	// exact holds the exact domains: all in one map, or spread over a power of two of them by shardOf, so that a table
+	// that changes copies only those maps in which something changes.
+	exact    []map[string]*VirtualHost
+	domains  int        // in exact
 	suffixes []wildcard // longest first
 	prefixes []wildcard // longest first
 	any      *VirtualHost
 	all      []*VirtualHost
+	sorted   bool // all is, by name
+	// contested says that a domain is claimed twice.
+	contested bool
 }
 
 type wildcard struct {
@@ -26,56 +32,26 @@ const maxHost = 320
 
 // NewHostTable builds a table. Domains that two virtual hosts claim are an error.
 func NewHostTable(hosts []*VirtualHost) (*HostTable, error) {
-	t := &HostTable{exact: map[string]*VirtualHost{}, all: hosts}
-	suffixes, prefixes := map[int]map[string]*VirtualHost{}, map[int]map[string]*VirtualHost{}
-	for _, vh := range hosts {
-		for _, domain := range vh.Domains {
-			if err := t.add(vh, strings.ToLower(domain), suffixes, prefixes); err != nil {
-				return nil, err
-			}
-		}
+	t, err := buildHosts(hosts)
+	if t.contested {
+		return nil, err
 	}
-	t.suffixes, t.prefixes = longestFirst(suffixes), longestFirst(prefixes)
 	return t, nil
 }
 
-func (t *HostTable) add(vh *VirtualHost, domain string, suffixes, prefixes map[int]map[string]*VirtualHost) error {
-	into, key := t.exact, domain
-	switch {
-	case domain == "*":
-		if t.any != nil {
-			return fmt.Errorf("domain \"*\" is claimed by virtual host %q and by %q", t.any.Name, vh.Name)
+// buildHosts gives a domain that is claimed twice to the first; err tells of the last such.
+func buildHosts(hosts []*VirtualHost) (t *HostTable, err error) {
+	t = &HostTable{exact: []map[string]*VirtualHost{{}}, all: hosts}
+	e := &hostEdit{HostTable: t, fresh: true}
+	for _, vh := range hosts {
+		for _, domain := range vh.Domains {
+			if other := e.claim(strings.ToLower(domain), vh); other != nil {
+				t.contested = true
+				err = fmt.Errorf("domain %q is claimed by virtual host %q and by %q", strings.ToLower(domain), other.Name, vh.Name)
+			}
 		}
-		t.any = vh
-		return nil
-	case strings.HasPrefix(domain, "*"):
-		key = domain[1:]
-		into = at(suffixes, len(key))
-	case strings.HasSuffix(domain, "*"):
-		key = domain[:len(domain)-1]
-		into = at(prefixes, len(key))
 	}
-	if other := into[key]; other != nil {
-		return fmt.Errorf("domain %q is claimed by virtual host %q and by %q", domain, other.Name, vh.Name)
-	}
-	into[key] = vh
-	return nil
-}
-
-func at(m map[int]map[string]*VirtualHost, n int) map[string]*VirtualHost {
-	if m[n] == nil {
-		m[n] = map[string]*VirtualHost{}
-	}
-	return m[n]
-}
-
-func longestFirst(m map[int]map[string]*VirtualHost) []wildcard {
-	var out []wildcard
-	for n, hosts := range m {
-		out = append(out, wildcard{n, hosts})
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].length > out[j].length })
-	return out
+	return t, err
 }
 
 // All returns the virtual hosts in the order of the configuration. The slice is the table's own.
@@ -87,7 +63,7 @@ func (t *HostTable) Find(authority []byte, ignorePort bool) *VirtualHost {
 	if ignorePort {
 		authority = WithoutPort(authority)
 	}
-	if len(t.exact) == 0 && len(t.suffixes) == 0 && len(t.prefixes) == 0 || len(authority) > maxHost {
+	if t.domains == 0 && len(t.suffixes) == 0 && len(t.prefixes) == 0 || len(authority) > maxHost {
 		return t.any
 	}
 	var buf [maxHost]byte
@@ -98,7 +74,11 @@ func (t *HostTable) Find(authority []byte, ignorePort bool) *VirtualHost {
 		}
 		host[i] = c
 	}
-	if vh := t.exact[string(host)]; vh != nil {
+	shard := 0
+	if len(t.exact) > 1 {
+		shard = int(maphash.Bytes(hostSeed, host)) & (len(t.exact) - 1)
+	}
+	if vh := t.exact[shard][string(host)]; vh != nil {
 		return vh
 	}
 	for i := range t.suffixes {

@@ -97,10 +97,12 @@ const (
 	KindCluster
 	KindEndpoints
 	KindSecret
+	// KindVirtualHost is a virtual host that comes by itself. In the plan it is part of its route configuration.
+	KindVirtualHost
 )
 
-// String returns the kind's discovery service: LDS, RDS, CDS, EDS or SDS.
-func (k Kind) String() string { return [...]string{"LDS", "RDS", "CDS", "EDS", "SDS"}[k] }
+// String returns the kind's discovery service: LDS, RDS, CDS, EDS, SDS or VHDS.
+func (k Kind) String() string { return [...]string{"LDS", "RDS", "CDS", "EDS", "SDS", "VHDS"}[k] }
 
 // Rejection is a resource that was refused, and why.
 type Rejection struct {

@@ -55,9 +55,10 @@ func changed[T any](s *Store, kind plan.Kind, gone map[plan.Kind][]string, get f
 	return out
 }
 
-// touch notes that a resource's live version changed or went. Endpoints are in the plan as parts of clusters only.
+// touch notes that a resource's live version changed or went. Endpoints are in the plan as parts of clusters only, and
+// virtual hosts as parts of route configurations.
 func (s *Store) touch(kind plan.Kind, name string) {
-	if kind == plan.KindEndpoints {
+	if kind == plan.KindEndpoints || kind == plan.KindVirtualHost {
 		return
 	}
 	if s.dirty[kind] == nil {

@@ -52,7 +52,9 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 	if v.Secret != nil {
 		v.Secret.VersionInfo, v.Secret.Updated = in.info, v.updated
 	}
-	s.arrived(kind, name)
+	if len(v.Needs.VirtualHosts) == 0 || e.live != nil {
+		s.arrived(kind, name) // otherwise it has only when its virtual hosts have
+	}
 	if e.live.same(v) {
 		e.live.info, e.warming = in.info, nil
 		delete(s.pending[kind], name)
@@ -61,6 +63,9 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 	e.warming = v
 	s.pending[kind][name] = e
 	s.noteRefs(kind)
+	if len(v.Needs.VirtualHosts) > 0 {
+		s.refsChanged = true
+	}
 	return nil
 }
 
@@ -114,6 +119,10 @@ func endpointsVersion(c *plan.Cluster) plan.Hash {
 // remove takes a resource away. Routes, endpoints and secrets go only when nothing refers to them any more: a server
 // that takes them away first would otherwise break what still runs.
 func (s *Store) remove(kind plan.Kind, name string) {
+	if kind == plan.KindVirtualHost {
+		s.removeHost(name)
+		return
+	}
 	s.arrived(kind, name)
 	if kind != plan.KindListener && kind != plan.KindCluster {
 		return
@@ -166,6 +175,10 @@ func (s *Store) promote() {
 			switch kind {
 			case plan.KindEndpoints:
 				endpoints[name] = true
+			case plan.KindRouteConfig:
+				s.arrived(kind, name)
+				s.refsChanged = s.refsChanged || len(e.live.Needs.VirtualHosts) > 0 || s.hosts[name] != nil
+				s.takeHosts(e)
 			case plan.KindCluster:
 				s.refsChanged = true
 				if e.live.Cluster.Discovery == plan.EDS {
@@ -177,6 +190,9 @@ func (s *Store) promote() {
 		}
 		if kind == plan.KindEndpoints && len(endpoints) > 0 {
 			s.spread(endpoints)
+		}
+		if kind == plan.KindRouteConfig {
+			s.swapHosts()
 		}
 	}
 }
@@ -239,6 +255,9 @@ func (v *version) each(f func(plan.Kind, compile.Need)) {
 	for _, n := range v.Needs.Secrets {
 		f(plan.KindSecret, n)
 	}
+	for _, n := range v.Needs.VirtualHosts {
+		f(plan.KindVirtualHost, n)
+	}
 }
 
 // resubscribe brings wants and subscriptions in line with what is needed, and drops resources that no longer are.
@@ -248,13 +267,19 @@ func (s *Store) resubscribe() {
 	}
 	s.refsChanged = false
 	needed := map[key]time.Duration{}
+	note := func(k plan.Kind, n compile.Need) {
+		if _, ok := needed[key{k, n.Name}]; !ok {
+			needed[key{k, n.Name}] = n.Timeout
+		}
+	}
 	for _, kind := range []plan.Kind{plan.KindListener, plan.KindCluster} {
 		for _, e := range s.kinds[kind] {
-			note := func(k plan.Kind, n compile.Need) {
-				if _, ok := needed[key{k, n.Name}]; !ok {
-					needed[key{k, n.Name}] = n.Timeout
-				}
-			}
+			e.live.each(note)
+			e.warming.each(note)
+		}
+	}
+	for name, e := range s.kinds[plan.KindRouteConfig] {
+		if _, ok := needed[key{plan.KindRouteConfig, name}]; ok {
 			e.live.each(note)
 			e.warming.each(note)
 		}
@@ -276,7 +301,7 @@ func (s *Store) resubscribe() {
 	if s.subscriber == nil {
 		return
 	}
-	for _, kind := range []plan.Kind{plan.KindEndpoints, plan.KindRouteConfig, plan.KindSecret} {
+	for _, kind := range []plan.Kind{plan.KindEndpoints, plan.KindRouteConfig, plan.KindSecret, plan.KindVirtualHost} {
 		if len(gone[kind]) > 0 {
 			s.subscriber.Unsubscribe(typeOf(kind), gone[kind]...)
 		}
@@ -308,6 +333,10 @@ func (s *Store) want(k key, timeout time.Duration, add map[plan.Kind][]string) {
 
 // drop forgets a resource that nothing needs, unless it came otherwise than by subscription.
 func (s *Store) drop(k key) {
+	if k.kind == plan.KindVirtualHost {
+		s.dropHosts(k.name)
+		return
+	}
 	e := s.kinds[k.kind][k.name]
 	if e == nil || e.static || k.kind == plan.KindSecret && s.local[k.name] {
 		return

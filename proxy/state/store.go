@@ -55,9 +55,11 @@ type Store struct {
 	dirty       [numKinds]map[string]bool // names whose live version changed since the last plan
 	version     uint64
 	local       map[string]bool
+	// hosts are the virtual hosts that come by themselves, by route configuration.
+	hosts map[string]*hostSet
 }
 
-const numKinds = 5
+const numKinds = 6
 
 type key struct {
 	kind plan.Kind
@@ -97,7 +99,7 @@ func New(cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Store{cfg: cfg, changed: make(chan struct{}, 1), wants: map[key]*want{}, local: map[string]bool{}}
+	s := &Store{cfg: cfg, changed: make(chan struct{}, 1), wants: map[key]*want{}, local: map[string]bool{}, hosts: map[string]*hostSet{}}
 	for i := range s.kinds {
 		s.kinds[i], s.pending[i] = map[string]*entry{}, map[string]*entry{}
 	}
@@ -125,8 +127,13 @@ func (s *Store) Update(_ context.Context, u xds.Update) []xds.Refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var refused []xds.Refusal
+	put := s.put
+	if kind == plan.KindVirtualHost {
+		put = s.putHost
+		s.answeredHosts(&u)
+	}
 	for _, r := range u.Added {
-		if err := s.put(kind, r.Name, incoming{body: r.Body, info: u.Version}); err != nil {
+		if err := put(kind, r.Name, incoming{body: r.Body, info: u.Version}); err != nil {
 			refused = append(refused, xds.Refusal{Name: r.Name, Err: err})
 		}
 	}
@@ -163,12 +170,14 @@ func kindOf(typeURL string) (plan.Kind, bool) {
 		return plan.KindEndpoints, true
 	case xds.SecretType:
 		return plan.KindSecret, true
+	case xds.VirtualHostType:
+		return plan.KindVirtualHost, true
 	}
 	return 0, false
 }
 
 func typeOf(kind plan.Kind) string {
-	return [...]string{xds.ListenerType, xds.RouteType, xds.ClusterType, xds.EndpointType, xds.SecretType}[kind]
+	return [...]string{xds.ListenerType, xds.RouteType, xds.ClusterType, xds.EndpointType, xds.SecretType, xds.VirtualHostType}[kind]
 }
 
 // Load takes the bootstrap's resources: secrets, then clusters, then listeners. Unlike an update it is all or nothing:
@@ -178,7 +187,7 @@ func (s *Store) Load(static []xds.Update) error {
 	defer s.mu.Unlock()
 	for _, u := range static {
 		kind, ok := kindOf(u.TypeURL)
-		if !ok {
+		if !ok || kind == plan.KindVirtualHost {
 			return fmt.Errorf("static resources of type %s are not taken", u.TypeURL)
 		}
 		for _, r := range u.Added {
@@ -197,7 +206,7 @@ func (s *Store) Load(static []xds.Update) error {
 }
 
 func noun(k plan.Kind) string {
-	return [...]string{"listener", "route configuration", "cluster", "load assignment", "secret"}[k]
+	return [...]string{"listener", "route configuration", "cluster", "load assignment", "secret", "virtual hosts of"}[k]
 }
 
 // SetSecrets puts secrets in force that come from elsewhere than xDS: the workload's own identity.

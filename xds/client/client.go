@@ -71,7 +71,8 @@ func (c *Client) holdingLocked(typeURL string) *holding {
 	return h
 }
 
-// Subscribe asks for resources by name, in addition to those asked for before.
+// Subscribe asks for resources by name, in addition to those asked for before. The
+// name of a route configuration asks for all of its virtual hosts.
 func (c *Client) Subscribe(typeURL string, names ...string) {
 	c.mu.Lock()
 	h := c.holdingLocked(typeURL)
@@ -91,6 +92,9 @@ func (c *Client) Unsubscribe(typeURL string, names ...string) {
 		if !h.wildcard {
 			delete(h.versions, name)
 		}
+	}
+	if typeURL == xds.VirtualHostType {
+		maps.DeleteFunc(h.versions, func(name, _ string) bool { return !h.wants(typeURL, name) })
 	}
 	c.mu.Unlock()
 	c.wake()

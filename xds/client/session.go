@@ -238,12 +238,12 @@ func (s *session) compare(r *response) xds.Update {
 	seen := make(map[string]struct{}, len(r.resources))
 	for _, res := range r.resources {
 		seen[res.Name] = struct{}{}
-		if h.wants(res.Name) && h.versions[res.Name] != res.Version {
+		if h.wants(r.typeURL, res.Name) && h.versions[res.Name] != res.Version {
 			u.Added = append(u.Added, res)
 		}
 	}
 	for _, name := range r.removed {
-		if h.wants(name) {
+		if h.wants(r.typeURL, name) {
 			u.Removed = append(u.Removed, name)
 		}
 	}
@@ -261,14 +261,17 @@ func (s *session) compare(r *response) xds.Update {
 // partial reports whether state-of-the-world responses of the type may hold
 // only a part of what was asked for.
 func partial(typeURL string) bool {
-	return typeURL != xds.ClusterType && typeURL != xds.ListenerType
+	return typeURL != xds.ClusterType && typeURL != xds.ListenerType && typeURL != xds.VirtualHostType
 }
 
-func (h *holding) wants(name string) bool {
+func (h *holding) wants(typeURL, name string) bool {
 	if h.wildcard {
 		return true
 	}
 	_, ok := h.names[name]
+	if !ok && typeURL == xds.VirtualHostType {
+		_, ok = h.names[xds.Collection(typeURL, name)]
+	}
 	return ok
 }
 
@@ -285,7 +288,7 @@ func (s *session) keep(u xds.Update, refusals []xds.Refusal) {
 	}
 	for _, r := range u.Added {
 		refused := slices.ContainsFunc(refusals, func(x xds.Refusal) bool { return x.Name == r.Name })
-		if !refused && h.wants(r.Name) {
+		if !refused && h.wants(u.TypeURL, r.Name) {
 			h.versions[r.Name] = r.Version
 		}
 	}

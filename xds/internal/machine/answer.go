@@ -25,7 +25,7 @@ func (m *Machine) answered(s *subscription, r *Request) *Nack {
 // taken notes that the client has what the response contained, apart from the
 // resources in except.
 func (m *Machine) taken(s *subscription, f *inflight, except map[string]struct{}) {
-	if f.completes != nil && len(except) == 0 {
+	if f.completes != nil && len(except) == 0 && (!s.collections || len(f.removed) == 0) {
 		for _, r := range f.resources {
 			delete(s.refused, r.Name)
 		}
@@ -33,21 +33,26 @@ func (m *Machine) taken(s *subscription, f *inflight, except map[string]struct{}
 		return
 	}
 	for _, r := range f.resources {
-		if _, refused := except[r.Name]; refused || f.isOvertaken(r.Name) {
+		if _, refused := except[r.Name]; refused || s.overtaken(f, r.Name) {
 			continue
 		}
 		delete(s.refused, r.Name)
 		s.put(r.Name, r)
 	}
 	for _, name := range f.removed {
-		if !f.isOvertaken(name) {
+		if !s.overtaken(f, name) {
 			s.put(name, nil)
 		}
 	}
 }
 
-func (f *inflight) isOvertaken(name string) bool {
+// overtaken reports whether the subscription to the name changed after the
+// response was sent.
+func (s *subscription) overtaken(f *inflight, name string) bool {
 	_, ok := f.overtaken[name]
+	if !ok && s.collections {
+		_, ok = f.overtaken[xds.Collection(s.url, name)]
+	}
 	return ok
 }
 
@@ -61,7 +66,7 @@ func (m *Machine) refuse(s *subscription, f *inflight, blamed []string, certain 
 		except[name] = struct{}{}
 	}
 	for _, r := range f.resources {
-		if _, ok := except[r.Name]; !ok || f.isOvertaken(r.Name) || !s.subscribed(r.Name) {
+		if _, ok := except[r.Name]; !ok || s.overtaken(f, r.Name) || !s.subscribed(r.Name) {
 			continue
 		}
 		if certain {

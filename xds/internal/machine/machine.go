@@ -183,7 +183,7 @@ func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing 
 			name = there.Name // one string for all clients
 		}
 		m.names += s.subscribe(name)
-		if there == nil {
+		if there == nil && !s.exists(name, target) {
 			s.owed[name] = struct{}{}
 			missing = append(missing, name)
 		}
@@ -242,7 +242,7 @@ func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing [
 		}
 		m.names += s.subscribe(name)
 		s.owes = true
-		if there == nil {
+		if there == nil && !s.exists(name, target) {
 			missing = append(missing, name)
 		}
 	}

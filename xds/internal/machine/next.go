@@ -91,7 +91,7 @@ func (m *Machine) removals(changes []change) (frames []*Frame) {
 // full reports whether each state-of-the-world response holds the whole
 // subscription, so that absence means removal.
 func (s *subscription) full() bool {
-	return s.wildcard || s.url == xds.ClusterType || s.url == xds.ListenerType
+	return s.wildcard || s.collections || s.url == xds.ClusterType || s.url == xds.ListenerType
 }
 
 // forgive drops refusals of versions that nobody wants any more. It must not run
@@ -125,6 +125,12 @@ func (m *Machine) pending(s *subscription, target *xds.Set) change {
 				c.puts = append(c.puts, want)
 			}
 		}
+	}
+	if s.collections {
+		// What a listener may still use goes with its route configuration.
+		c.removes = slices.DeleteFunc(c.removes, func(name string) bool {
+			return m.state.Set(xds.RouteType).Get(xds.Collection(s.url, name)) == nil
+		})
 	}
 	if len(s.over) > 0 || len(m.warming) > 0 {
 		slices.SortFunc(c.puts, func(a, b *xds.Resource) int { return cmp.Compare(a.Name, b.Name) })
@@ -169,6 +175,16 @@ func (m *Machine) send(s *subscription, target *xds.Set, c change, allowed []*xd
 	f := &inflight{revision: m.state.Revision}
 	frame := &Frame{TypeURL: s.url, Nonce: m.newNonce()}
 	switch {
+	case s.collections:
+		// A domain that one virtual host gives up and another takes moves at one
+		// moment: all additions and removals are one frame. Nothing refers to a
+		// virtual host, so none is needed any longer than the state wants it.
+		f.resources = allowed
+		if len(allowed) == len(c.puts) {
+			f.removed, c.removes = c.removes, nil
+		}
+		m.fill(s, frame, f, target)
+		frame.Removed = append(frame.Removed, removed...)
 	case m.delta:
 		f.resources = allowed
 		if !xds.Whole(s.url) {
@@ -191,6 +207,17 @@ func (m *Machine) send(s *subscription, target *xds.Set, c change, allowed []*xd
 	return frame
 }
 
+// fill puts into a frame what it changes in collections; the whole subscription
+// in state-of-the-world, where absence would say that something is gone.
+func (m *Machine) fill(s *subscription, frame *Frame, f *inflight, target *xds.Set) {
+	if m.delta {
+		frame.Resources, frame.Removed = f.resources, slices.Clone(f.removed)
+		return
+	}
+	kept := slices.DeleteFunc(s.stray(target), func(name string) bool { _, gone := slices.BinarySearch(f.removed, name); return gone })
+	frame.Resources = s.whole(target, f.resources, kept)
+}
+
 // sendRemovals makes the frame that takes away. Puts that are still there are
 // held back or refused.
 func (m *Machine) sendRemovals(s *subscription, target *xds.Set, c change) *Frame {
@@ -201,9 +228,12 @@ func (m *Machine) sendRemovals(s *subscription, target *xds.Set, c change) *Fram
 		}
 	}
 	frame := &Frame{TypeURL: s.url, Nonce: m.newNonce()}
-	if m.delta {
+	switch {
+	case s.collections:
+		m.fill(s, frame, f, target)
+	case m.delta:
 		frame.Removed = c.removes
-	} else {
+	default:
 		frame.Resources = s.whole(target, nil, nil)
 	}
 	if len(c.puts) == 0 {

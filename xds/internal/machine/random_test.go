@@ -77,13 +77,21 @@ func (g *mesh) next(old *xds.State) *xds.State {
 	}
 	clusterNames := slices.Sorted(maps.Keys(clusters))
 	routes := g.referring(pick(xds.RouteType, 5, "r"), xds.RouteType, clusterNames)
+	hosts := map[string]*xds.Resource{}
+	for name, r := range pick(xds.RouteType, 3, "v") {
+		// These get their virtual hosts one by one.
+		if routes[name] = r; r == nil || g.rnd.IntN(20) == 0 {
+			routes[name] = g.make(xds.RouteType, name, nil)
+		}
+		maps.Copy(hosts, g.referring(pick(xds.VirtualHostType, 4, name+"/h"), xds.VirtualHostType, clusterNames))
+	}
 	targets := slices.Concat(clusterNames, slices.Sorted(maps.Keys(routes)))
 	listeners := g.referring(pick(xds.ListenerType, 5, "l"), xds.ListenerType, targets)
 	set := func(typeURL string, m map[string]*xds.Resource) *xds.Set {
 		return xds.NewSet(typeURL, slices.Collect(maps.Values(m)))
 	}
 	return xds.NewState(g.revision, time.Time{}, set(xds.ClusterType, clusters), set(xds.EndpointType, endpoints),
-		set(xds.RouteType, routes), set(xds.ListenerType, listeners))
+		set(xds.RouteType, routes), set(xds.ListenerType, listeners), set(xds.VirtualHostType, hosts))
 }
 
 func (g *mesh) referring(m map[string]*xds.Resource, typeURL string, targets []string) map[string]*xds.Resource {
@@ -113,7 +121,7 @@ type proxy struct {
 	log     []string
 }
 
-var proxyTypes = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType}
+var proxyTypes = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType, xds.VirtualHostType}
 
 func newProxy(t *testing.T, g *mesh, delta bool) *proxy {
 	p := &proxy{t: t, g: g, delta: delta, have: map[string]map[string]*xds.Resource{}, names: map[string]map[string]bool{}, warming: map[string]bool{}}
@@ -146,7 +154,8 @@ func (p *proxy) hello() (out []*Request) {
 
 // take applies a frame, checks the property and returns the requests that
 // follow: new subscriptions first, then the answer.
-func (p *proxy) take(f *Frame) (out []*Request) {
+func (p *proxy) take(f *Frame, state *xds.State) (out []*Request) {
+	before := maps.Clone(p.have[xds.VirtualHostType])
 	p.log = append(p.log, p.describe(f))
 	var refused []string
 	seen := map[string]bool{}
@@ -164,10 +173,11 @@ func (p *proxy) take(f *Frame) (out []*Request) {
 	for _, name := range f.Removed {
 		delete(p.have[f.TypeURL], name)
 	}
-	if !p.delta && !xds.ByNameOnly(f.TypeURL) {
+	if !p.delta && (!xds.ByNameOnly(f.TypeURL) || f.TypeURL == xds.VirtualHostType) {
 		maps.DeleteFunc(p.have[f.TypeURL], func(name string, _ *xds.Resource) bool { return !seen[name] })
 	}
 	p.check()
+	p.checkLost(f, before, state)
 	follow := p.follow(f.TypeURL)
 	answer := &Request{TypeURL: f.TypeURL, Nonce: f.Nonce}
 	if !p.delta {
@@ -218,8 +228,8 @@ func (p *proxy) describe(f *Frame) string {
 	return b.String()
 }
 
-// check is the property: no listener or route in use refers to a cluster that
-// the client lacks, or to one without endpoints that the mesh has.
+// check is the property: no listener, route or virtual host in use refers to a
+// cluster that the client lacks.
 func (p *proxy) check() {
 	p.t.Helper()
 	use := func(kind, name string, r *xds.Resource) {
@@ -241,6 +251,30 @@ func (p *proxy) check() {
 			use("route", name, r)
 		}
 	}
+	for name, r := range p.have[xds.VirtualHostType] {
+		if active[xds.Collection(xds.VirtualHostType, name)] {
+			use("virtual host", name, r)
+		}
+	}
+}
+
+// checkLost is the property of what is taken away: a virtual host that the state
+// wants stays, and one of a route configuration that is to go stays as long as a
+// listener uses that.
+func (p *proxy) checkLost(f *Frame, before map[string]*xds.Resource, state *xds.State) {
+	p.t.Helper()
+	for name := range before {
+		if p.have[xds.VirtualHostType][name] != nil {
+			continue
+		}
+		route := xds.Collection(xds.VirtualHostType, name)
+		wanted := state.Set(xds.VirtualHostType).Get(name) != nil
+		for listener, l := range p.have[xds.ListenerType] {
+			if slices.Contains(p.g.refs[l], route) && (wanted || state.Set(xds.RouteType).Get(route) == nil) {
+				p.t.Fatalf("virtual host %s went away while listener %s uses its route configuration\n%s\n%s", name, listener, p.describe(f), strings.Join(p.log, "\n"))
+			}
+		}
+	}
 }
 
 // follow subscribes to endpoints of clusters and routes of listeners.
@@ -256,14 +290,36 @@ func (p *proxy) follow(changed string) []*Request {
 		url = xds.RouteType
 		for _, l := range p.have[xds.ListenerType] {
 			for _, ref := range p.g.refs[l] {
-				if strings.HasPrefix(ref, "r") {
+				if !strings.HasPrefix(ref, "c") {
 					wanted[ref] = true
 				}
 			}
 		}
+	case xds.RouteType:
+		return p.followHosts()
 	default:
 		return nil
 	}
+	out := p.ask(url, wanted)
+	if url == xds.RouteType {
+		out = append(out, p.followHosts()...)
+	}
+	return out
+}
+
+// followHosts subscribes to the virtual hosts of route configurations that have
+// none of their own.
+func (p *proxy) followHosts() []*Request {
+	wanted := map[string]bool{}
+	for name := range p.have[xds.RouteType] {
+		if strings.HasPrefix(name, "v") {
+			wanted[name] = true
+		}
+	}
+	return p.ask(xds.VirtualHostType, wanted)
+}
+
+func (p *proxy) ask(url string, wanted map[string]bool) []*Request {
 	r := &Request{TypeURL: url}
 	for name := range wanted {
 		if !p.names[url][name] {
@@ -274,6 +330,7 @@ func (p *proxy) follow(changed string) []*Request {
 		if !wanted[name] {
 			r.Unsubscribe = append(r.Unsubscribe, name)
 			delete(p.have[url], name)
+			maps.DeleteFunc(p.have[url], func(member string, _ *xds.Resource) bool { return xds.Collection(url, member) == name })
 		}
 	}
 	p.names[url] = wanted
@@ -288,9 +345,11 @@ func (p *proxy) follow(changed string) []*Request {
 
 // link carries frames and requests in order, each side at its own pace.
 type link struct {
-	m        *Machine
-	p        *proxy
-	frames   []*Frame
+	m      *Machine
+	p      *proxy
+	frames []*Frame
+	// states are what the frames were made for.
+	states   []*xds.State
 	requests []*Request
 	// nonce of the last frame that the client took, by type: what a
 	// state-of-the-world request carries.
@@ -300,7 +359,7 @@ type link struct {
 func (l *link) connect(t *testing.T, state *xds.State) {
 	limits := Limits{Names: 1000, Types: 10, FrameBytes: 100}
 	l.m = New(l.p.delta, limits, state)
-	l.frames, l.nonces = nil, map[string]string{}
+	l.frames, l.states, l.nonces = nil, nil, map[string]string{}
 	l.p.held, l.p.warming = nil, map[string]bool{}
 	l.requests = l.p.hello()
 	l.p.log = append(l.p.log, "--- connected")
@@ -308,9 +367,10 @@ func (l *link) connect(t *testing.T, state *xds.State) {
 
 func (l *link) client() {
 	f := l.frames[0]
-	l.frames = l.frames[1:]
+	state := l.states[0]
+	l.frames, l.states = l.frames[1:], l.states[1:]
 	l.nonces[f.TypeURL] = f.Nonce
-	for _, r := range l.p.take(f) {
+	for _, r := range l.p.take(f, state) {
 		if !l.p.delta {
 			r.Nonce = l.nonces[r.TypeURL]
 			r.Subscribe, r.Unsubscribe = nil, nil
@@ -328,7 +388,13 @@ func (l *link) server(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.frames = append(l.frames, out.Frames...)
+	l.queue(out)
+}
+
+func (l *link) queue(out Out) {
+	for _, f := range out.Frames {
+		l.frames, l.states = append(l.frames, f), append(l.states, l.m.state)
+	}
 }
 
 func (l *link) drain(t *testing.T) {
@@ -363,13 +429,13 @@ func (l *link) final(state *xds.State) {
 	}
 	for _, url := range proxyTypes {
 		for r := range state.Set(url).All() {
-			wanted := !xds.ByNameOnly(url) || l.p.names[url][r.Name]
+			wanted := !xds.ByNameOnly(url) || l.p.names[url][r.Name] || l.p.names[url][xds.Collection(url, r.Name)]
 			if have := l.p.have[url][r.Name]; wanted && (have == nil || have.Version != r.Version) {
 				l.p.t.Errorf("at rest without %s %s=%s\n%s", xds.ShortType(url), r.Name, r.Version, strings.Join(l.p.log, "\n"))
 			}
 		}
 		for name := range l.p.have[url] {
-			if state.Set(url).Get(name) == nil && !xds.ByNameOnly(url) {
+			if state.Set(url).Get(name) == nil && (!xds.ByNameOnly(url) || url == xds.VirtualHostType) {
 				l.p.t.Errorf("at rest with %s %s, which is gone\n%s", xds.ShortType(url), name, strings.Join(l.p.log, "\n"))
 			}
 		}
@@ -401,7 +467,7 @@ func churn(t *testing.T, delta bool, seed uint64) {
 		switch what := g.rnd.IntN(20); {
 		case what == 0:
 			state = g.next(state)
-			l.frames = append(l.frames, l.m.Target(state).Frames...)
+			l.queue(l.m.Target(state))
 		case what == 1 && g.rnd.IntN(8) == 0:
 			if !delta {
 				// A state-of-the-world client cannot say what it holds, so what it

@@ -8,6 +8,8 @@ import (
 type subscription struct {
 	url  string
 	rank int
+	// collections says that a name may stand for all resources of a collection.
+	collections bool
 
 	wildcard bool
 	names    map[string]struct{}
@@ -80,6 +82,8 @@ func newSubscription(url string) *subscription {
 		over:    make(map[string]*xds.Resource),
 		refused: make(map[string]refusal),
 		owed:    make(map[string]struct{}),
+
+		collections: url == xds.VirtualHostType,
 	}
 }
 
@@ -88,7 +92,44 @@ func (s *subscription) subscribed(name string) bool {
 		return true
 	}
 	_, ok := s.names[name]
+	if !ok && s.collections {
+		_, ok = s.names[xds.Collection(s.url, name)]
+	}
 	return ok
+}
+
+// members are the names of the collection that are known of the client.
+func (s *subscription) members(collection string) (names []string) {
+	if !s.collections {
+		return nil
+	}
+	for r := range s.base.Members(collection) {
+		names = append(names, r.Name)
+	}
+	for name := range s.over {
+		if xds.Collection(s.url, name) == collection {
+			names = append(names, name)
+		}
+	}
+	for name := range s.refused {
+		if xds.Collection(s.url, name) == collection {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// exists reports whether the set has what the name stands for.
+func (s *subscription) exists(name string, set *xds.Set) bool {
+	if set.Get(name) != nil {
+		return true
+	}
+	if s.collections {
+		for range set.Members(name) {
+			return true
+		}
+	}
+	return false
 }
 
 // has is the client's version of a resource; nil if it has none.
@@ -149,7 +190,7 @@ func (s *subscription) expect(n int, target *xds.Set) {
 		return
 	}
 	s.base = nil
-	if few*n < target.Len() {
+	if !s.collections && few*n < target.Len() {
 		s.base = target
 	}
 	s.names = make(map[string]struct{}, n)
@@ -158,18 +199,26 @@ func (s *subscription) expect(n int, target *xds.Set) {
 // subscribe adds a name, which the client by that says it does not have, and
 // returns by how many names the subscription grew.
 func (s *subscription) subscribe(name string) int {
-	if s.base == nil {
-		delete(s.over, name)
-	} else {
-		s.over[name] = nil
+	s.lose(name)
+	for _, member := range s.members(name) {
+		s.lose(member)
 	}
 	s.overtake(name)
-	delete(s.refused, name)
 	if _, had := s.names[name]; had {
 		return 0
 	}
 	s.names[name] = struct{}{}
 	return 1
+}
+
+// lose notes that the client does not have a resource, whatever it was sent.
+func (s *subscription) lose(name string) {
+	if s.base == nil {
+		delete(s.over, name)
+	} else {
+		s.over[name] = nil
+	}
+	delete(s.refused, name)
 }
 
 // unsubscribe takes a name out, and returns by how many names the subscription
@@ -180,11 +229,16 @@ func (s *subscription) unsubscribe(name string) int {
 	s.overtake(name)
 	delete(s.names, name)
 	delete(s.owed, name)
-	delete(s.refused, name)
-	if s.wildcard {
-		s.over[name] = nil
-	} else {
-		delete(s.over, name)
+	for _, gone := range append(s.members(name), name) {
+		switch {
+		case s.wildcard:
+			s.over[gone] = nil
+		case s.subscribed(gone):
+			continue // by its own name, or by its collection's
+		default:
+			delete(s.over, gone)
+		}
+		delete(s.refused, gone)
 	}
 	if had {
 		return 1
@@ -282,5 +336,29 @@ func (s *subscription) rebase(set *xds.Set) {
 	for name := range s.refused {
 		over[name] = s.has(name)
 	}
+	for _, name := range s.stray(set) {
+		over[name] = s.has(name)
+	}
 	s.base, s.over = set, over
+}
+
+// stray are the members of collections that the client has beyond the set. They
+// go with the collection, when the client does not ask for that any more.
+func (s *subscription) stray(set *xds.Set) (names []string) {
+	if !s.collections {
+		return nil
+	}
+	if s.base != set {
+		for _, name := range set.DiffFrom(s.base).Removed {
+			if _, corrected := s.over[name]; !corrected && s.subscribed(name) {
+				names = append(names, name)
+			}
+		}
+	}
+	for name, has := range s.over {
+		if has != nil && s.subscribed(name) && set.Get(name) == nil {
+			names = append(names, name)
+		}
+	}
+	return names
 }
