@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"lateen.dev/lateen/app/dataplane"
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/xds"
 	"lateen.dev/lateen/xds/server"
@@ -34,6 +35,9 @@ func newProxy(c server.Client, mesh *model.Mesh) *model.Proxy {
 		Locality: model.Locality{Region: n.Locality.Region, Zone: n.Locality.Zone, SubZone: n.Locality.SubZone},
 		Version:  firstOf(n.Meta(metaLateen), m.ProxyVersion, n.UserAgent), DNSCapture: m.DNSCapture,
 		BindPorts: parsePorts(n.Meta(metaBindPorts)),
+	}
+	if vhds := n.Meta(dataplane.MetaVHDS); vhds != "" {
+		p.Metadata = map[string]string{dataplane.MetaVHDS: vhds}
 	}
 	if n.Type == xds.RouterNode {
 		p.Type = model.GatewayProxy

@@ -52,9 +52,10 @@ func (r *root) proxyStatusCommand() *cobra.Command {
 	return cmd
 }
 
-// statusTypes are the columns of proxy-status, as istioctl has them, and the
-// name table for the DNS proxy.
-var statusTypes = [...]string{"CDS", "LDS", "EDS", "RDS", "NDS"}
+// statusTypes are the columns of proxy-status, as istioctl has them, the
+// virtual hosts that our own proxies take one by one, and the name table for the
+// DNS proxy.
+var statusTypes = [...]string{"CDS", "LDS", "EDS", "RDS", "VHDS", "NDS"}
 
 func (r *root) printProxies(all []Proxy) error {
 	if len(all) == 0 {

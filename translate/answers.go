@@ -15,13 +15,15 @@ type answers struct {
 	vhosts      memo[vhostKey, *vhost]
 	routed      memo[routedKey, *routedHost]
 	routes      tables
+	heads       memo[headKey, *xds.Resource]
+	sent        memo[sentKey, *xds.Resource]
 	listeners   memo[listenerKey, *madeListener]
 	inbounds    memo[string, *inbound]
 }
 
 func (a *answers) len() int {
 	return a.clusters.len() + a.assignments.len() + a.vhosts.len() + a.routed.len() + a.routes.len() +
-		a.listeners.len() + a.inbounds.len()
+		a.listeners.len() + a.inbounds.len() + a.heads.len() + a.sent.len()
 }
 
 // clusterKey is what an outbound cluster is made of.

@@ -134,6 +134,7 @@ func (g *group) update(s *scope, w work) {
 		listeners, routes := s.listeners(w.planned)
 		g.sets.listeners = replace(g.sets.listeners, xds.NewSet(xds.ListenerType, listeners))
 		g.sets.routes = replace(g.sets.routes, xds.NewSet(xds.RouteType, routes))
+		g.sets.hosts = s.sentHosts(g.sets.hosts)
 	}
 	if w.names && g.key.dns {
 		g.sets.names = replace(g.sets.names, xds.NewSet(xds.NameTableType, s.names()))

@@ -16,7 +16,7 @@ import (
 	"lateen.dev/lateen/xds"
 )
 
-var types = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType, xds.NameTableType}
+var types = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType, xds.NameTableType, xds.VirtualHostType}
 
 // follow keeps a Translator up to date with a World.
 type follow struct {
@@ -37,6 +37,13 @@ func (f *follow) catchUp() {
 	f.tr.Advance(snap, change, time.Time{})
 }
 
+// withVHDS is the same proxy, taking virtual hosts one by one.
+func withVHDS(p *model.Proxy) *model.Proxy {
+	out := *p
+	out.Flavor, out.Metadata = model.LateenProxy, map[string]string{"LATEEN_VHDS": "true"}
+	return &out
+}
+
 func sidecarProxy(app, namespace, ip string) *model.Proxy {
 	return &model.Proxy{
 		ID: app, Namespace: namespace, Labels: map[string]string{"app": app, "version": "v1"}, Flavor: model.LateenProxy,
@@ -55,6 +62,9 @@ func TestIncremental(t *testing.T) {
 			proxies := []*model.Proxy{
 				sidecarProxy("s0", "ns0", "10.0.0.1"), sidecarProxy("s1", "ns1", "10.0.1.1"), sidecarProxy("s2", "ns2", "10.0.2.1"),
 				{ID: "gw", Type: model.GatewayProxy, Namespace: "ns0", Labels: map[string]string{"istio": "ingressgateway"}},
+			}
+			for _, p := range slices.Clone(proxies) {
+				proxies = append(proxies, withVHDS(p))
 			}
 			present := map[config.Key]bool{}
 			for step := range 150 {

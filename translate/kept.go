@@ -15,6 +15,9 @@ type kept struct {
 	// l4 are the routes with TCP or TLS rules, the only ones that the plan of listeners looks at.
 	l4    []*model.VirtualService
 	hosts map[string]hostList
+	// sent are the virtual hosts of each table that is sent without them; next is the same for the tables that are
+	// being made.
+	sent, next map[string][]*vhost
 }
 
 // hostList is a table's virtual hosts: as they were found, and what became of them, sorted and without domains that an

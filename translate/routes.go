@@ -41,17 +41,14 @@ func (s *scope) routeTable(n routeTableName) *xds.Resource {
 
 // assemble joins virtual hosts that are marshalled already into one resource, or finds it joined.
 func (s *scope) assemble(name string, ports bool, hosts []*vhost) *xds.Resource {
+	if s.key.dialect.VHDS {
+		return s.apart(name, ports, hosts)
+	}
 	key := routesKey{name: name, ports: ports, digest: digestOf(hosts)}
 	if r := s.t.answers.routes.find(key, hosts); r != nil {
 		return r
 	}
-	head := &routev3.RouteConfiguration{
-		Name:                           name,
-		ValidateClusters:               pb.Bool(false),
-		MaxDirectResponseBodySizeBytes: pb.UInt32(maxDirectResponse),
-		IgnorePortInHostMatching:       !ports,
-	}
-	start := pb.Marshal(head)
+	start := pb.Marshal(tableHead(name, ports))
 	size := len(start)
 	for _, h := range hosts {
 		size += protowire.SizeTag(virtualHostsField) + protowire.SizeBytes(len(h.body))
@@ -65,6 +62,16 @@ func (s *scope) assemble(name string, ports bool, hosts []*vhost) *xds.Resource 
 		return body
 	})
 	return s.t.answers.routes.put(key, hosts, made)
+}
+
+// tableHead is a route configuration without its virtual hosts.
+func tableHead(name string, ports bool) *routev3.RouteConfiguration {
+	return &routev3.RouteConfiguration{
+		Name:                           name,
+		ValidateClusters:               pb.Bool(false),
+		MaxDirectResponseBodySizeBytes: pb.UInt32(maxDirectResponse),
+		IgnorePortInHostMatching:       !ports,
+	}
 }
 
 // virtualHostsField is the number of RouteConfiguration.virtual_hosts.

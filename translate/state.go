@@ -20,7 +20,7 @@ type viewState struct {
 
 // outbound is what all Views of one group have in common: one set for each type.
 type outbound struct {
-	clusters, endpoints, listeners, routes, names *xds.Set
+	clusters, endpoints, listeners, routes, hosts, names *xds.Set
 }
 
 // inbound is what the workload itself adds: the listeners on which it is called and the clusters that lead to it.
@@ -41,7 +41,7 @@ func (s *viewState) build(out outbound, in *inbound, gen *generation) {
 		clusters = s.joined(xds.ClusterType, s.out.clusters == out.clusters && s.in == in, out.clusters, in.clusters)
 		listeners = s.joined(xds.ListenerType, s.out.listeners == out.listeners && s.in == in, out.listeners, in.listeners)
 	}
-	s.built = xds.NewState(gen.snap.Version(), gen.at, clusters, out.endpoints, listeners, out.routes, out.names)
+	s.built = xds.NewState(gen.snap.Version(), gen.at, clusters, out.endpoints, listeners, out.routes, out.hosts, out.names)
 	s.out, s.in = out, in
 }
 

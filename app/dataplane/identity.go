@@ -44,6 +44,10 @@ func discoveryOptions(c *Config, h *identity.Holder, roots *x509.CertPool) []grp
 	}
 }
 
+// MetaVHDS is the node metadata by which this proxy says that it takes virtual
+// hosts one by one.
+const MetaVHDS = "LATEEN_VHDS"
+
 // node is what the proxy says of itself.
 func node(c *Config) *xds.Node {
 	n := &xds.Node{
@@ -58,6 +62,7 @@ func node(c *Config) *xds.Node {
 		n.Type = xds.RouterNode
 	}
 	n.IPs = append(n.IPs, c.Address)
+	n.SetMeta(MetaVHDS, "true")
 	for name, value := range c.Metadata {
 		n.SetMeta(name, value)
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"regexp"
 	"slices"
@@ -12,6 +13,7 @@ import (
 
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/state"
+	"lateen.dev/lateen/xds"
 )
 
 // object is a JSON object.
@@ -180,12 +182,43 @@ func (d *dumper) routes(listeners []state.Resource) section {
 			}
 		}
 	}
+	hosts := map[string][]state.Resource{}
+	for _, h := range d.Store.Resources(plan.KindVirtualHost) {
+		route := xds.Collection(xds.VirtualHostType, h.Name)
+		hosts[route] = append(hosts[route], h)
+	}
 	for _, r := range d.Store.Resources(plan.KindRouteConfig) {
 		if d.takes(r.Name) && (r.Live != nil || r.Failure != nil) {
-			dynamic.items = append(dynamic.items, withError(versioned("route_config", r.Live, true), r.Failure))
+			o := withError(versioned("route_config", r.Live, true), r.Failure)
+			withHosts(o, hosts[r.Name])
+			dynamic.items = append(dynamic.items, o)
 		}
 	}
 	return section{kind: "RoutesConfigDump", lists: []list{static, dynamic}}
+}
+
+// withHosts adds the virtual hosts that came by themselves to a route configuration, as Envoy does. The newest of them
+// tells when it was last updated; the refusal of one stands there if it has none of its own.
+func withHosts(o object, hosts []state.Resource) {
+	rc, ok := o["route_config"].(object)
+	if !ok || len(hosts) == 0 {
+		return
+	}
+	all, _ := rc["virtual_hosts"].([]any)
+	last, _ := time.Parse(time.RFC3339Nano, fmt.Sprint(o["last_updated"]))
+	for _, h := range hosts {
+		if h.Live != nil {
+			all = append(all, stripType(body(h.Live.Body)))
+			if h.Live.Updated.After(last) {
+				last = h.Live.Updated
+				o["last_updated"], o["version_info"] = stamp(last), h.Live.Version
+			}
+		}
+		if h.Failure != nil && o["error_state"] == nil {
+			withError(o, h.Failure)
+		}
+	}
+	rc["virtual_hosts"] = all
 }
 
 // inlineRoutes finds the route configurations inside a listener.

@@ -6,5 +6,5 @@
 // snapshots and counters; it never takes a lock of the data path. A bounded number of requests run at a time, and
 // Serve's goroutines end with its context.
 //
-// May import: proxy/plan, proxy/route, proxy/state, wire.
+// May import: xds, proxy/plan, proxy/route, proxy/state, wire.
 package admin

@@ -196,7 +196,7 @@ func (c *client) refuse(r *response) string {
 func (c *client) keep(kind int, r *response, refused string) (next ask, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	whole := c.sotw && (kind == clusters || kind == listeners)
+	whole := c.sotw && (kind == clusters || kind == listeners || kind == hosts)
 	var seen map[int]bool
 	if whole {
 		seen = make(map[int]bool, len(r.resources))

@@ -86,7 +86,8 @@ func (s scenario) newClient(i int, c *catalog, w *watch) *client {
 	}
 	proxy.IPs = append(proxy.IPs, ip)
 	if s.ours {
-		metadata["LATEEN_VERSION"] = "bench"
+		metadata["LATEEN_VERSION"], metadata["LATEEN_VHDS"] = "bench", "true"
+		proxy.Metadata = map[string]string{"LATEEN_VHDS": "true"}
 		proxy.Flavor, proxy.Version = model.LateenProxy, "bench"
 	}
 	fields, err := structpb.NewStruct(metadata)

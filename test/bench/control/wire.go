@@ -57,6 +57,8 @@ type body struct {
 	name    string
 	version string // delta only
 	value   []byte
+	// wrapped says that value is a discovery.v3.Resource.
+	wrapped bool
 }
 
 var errMalformed = errors.New("malformed response")
@@ -97,16 +99,7 @@ func parseDelta(b []byte) (*response, error) {
 			r.version = string(value)
 		case 2:
 			var one body
-			inner = errors.Join(inner, fields(value, func(number protowire.Number, value []byte) {
-				switch number {
-				case 1:
-					one.version = string(value)
-				case 2:
-					inner = errors.Join(inner, fields(value, one.take))
-				case 3:
-					one.name = string(value)
-				}
-			}))
+			inner = errors.Join(inner, one.resource(value))
 			r.resources = append(r.resources, one)
 		case 4:
 			r.typeURL = string(value)
@@ -129,7 +122,12 @@ func parseSotW(b []byte) (*response, error) {
 		case 2:
 			var one body
 			inner = errors.Join(inner, fields(value, one.take))
-			// The name is field 1 of every kind that is served here.
+			if one.wrapped {
+				inner = errors.Join(inner, one.resource(one.value))
+				r.resources = append(r.resources, one)
+				return
+			}
+			// The name is field 1 of every other kind that is served here.
 			inner = errors.Join(inner, fields(one.value, func(number protowire.Number, value []byte) {
 				if number == 1 && one.name == "" {
 					one.name = string(value)
@@ -147,9 +145,27 @@ func parseSotW(b []byte) (*response, error) {
 
 // take reads a field of an Any.
 func (o *body) take(number protowire.Number, value []byte) {
-	if number == 2 {
+	switch number {
+	case 1:
+		o.wrapped = string(value) == "type.googleapis.com/envoy.service.discovery.v3.Resource"
+	case 2:
 		o.value = value
 	}
+}
+
+// resource reads a discovery.v3.Resource.
+func (o *body) resource(b []byte) (err error) {
+	outer := fields(b, func(number protowire.Number, value []byte) {
+		switch number {
+		case 1:
+			o.version = string(value)
+		case 2:
+			err = fields(value, o.take)
+		case 3:
+			o.name = string(value)
+		}
+	})
+	return errors.Join(outer, err)
 }
 
 // seed makes hashes that are compared within this process only.

@@ -31,7 +31,12 @@ type Dialect struct {
 	SDSCluster string
 	// PostQuantum says that the build knows the key exchange X25519MLKEM768.
 	PostQuantum bool
+	// VHDS says that the proxy takes virtual hosts one by one instead of whole route configurations.
+	VHDS bool
 }
+
+// metaVHDS is the node metadata by which a Lateen proxy says so.
+const metaVHDS = "LATEEN_VHDS"
 
 // Of returns the dialect of a proxy.
 func Of(p *model.Proxy) Dialect {
@@ -39,6 +44,7 @@ func Of(p *model.Proxy) Dialect {
 	switch p.Flavor {
 	case model.LateenProxy:
 		d.PostQuantum = true
+		d.VHDS = p.Metadata[metaVHDS] == "true"
 	case model.IstioEnvoy:
 		d.PostQuantum = atLeast(p.Version, 1, 27)
 		if d.SDSCluster == "" {
