@@ -150,11 +150,13 @@ func (m *mesh) registrations() []registration {
 		m.t.Fatal(err)
 	}
 	defer r.Body.Close()
-	var all []registration
+	var all struct {
+		Workloads []registration `json:"workloads"`
+	}
 	if err := json.NewDecoder(r.Body).Decode(&all); err != nil {
 		m.t.Fatal(err)
 	}
-	return all
+	return all.Workloads
 }
 
 // ready lists a service's endpoints, in the order of their names.
