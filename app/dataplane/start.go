@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"lateen.dev/lateen/identity"
+	"lateen.dev/lateen/lib/rest"
 	"lateen.dev/lateen/proxy"
 	"lateen.dev/lateen/proxy/bootstrap"
 	"lateen.dev/lateen/proxy/compile"
@@ -110,6 +111,7 @@ func (p *Proxy) runEngine() {
 	ctx, cancel := context.WithCancel(context.Background())
 	p.engineDone = cancel
 	p.engineWG.Go(func() { p.engine.Run(ctx) })
+	p.engineWG.Go(func() { rest.Watch(ctx) })
 }
 
 // buildEngine makes the engine and the store that feeds it.

@@ -1,0 +1,77 @@
+// Package rest gives memory back to the system when the process has come to rest. Go's collector runs when the heap has
+// doubled, and at rest it doesn't: what start-up or a crowd of clients has left behind, and the stacks that have grown
+// under them, would stay until a collection two minutes later, and longer.
+//
+// Programs that wait for most of their life call Watch in a goroutine of their own; it returns when its context ends.
+// While the program works, the collector runs by itself and this package does nothing.
+//
+// May import: nothing of ours.
+package rest
+
+import (
+	"context"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+const (
+	// interval is how often memory is looked at, which costs microseconds.
+	interval = time.Second
+	// quiet is how much memory in use may change from one look to the next if the process is at rest.
+	quiet = 1 << 20
+	// worthwhile is how much must have come into use since the last collection for another one, and portion how large a
+	// part of what was in use then: collecting a large heap costs more.
+	worthwhile = 4 << 20
+	portion    = 4
+)
+
+// Watch collects garbage and returns memory to the system each time that the process has come to rest with more memory
+// in use than after the last time. It returns when ctx ends.
+func Watch(ctx context.Context) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	var w watcher
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if w.step(look()) {
+			debug.FreeOSMemory()
+			w.collected(look())
+		}
+	}
+}
+
+// sample is what the runtime says about itself.
+type sample struct {
+	cycles uint64 // of the collector
+	inUse  uint64 // bytes of objects, reachable or not, and of stacks
+}
+
+func look() sample {
+	s := []metrics.Sample{
+		{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"},
+	}
+	metrics.Read(s)
+	return sample{cycles: s[0].Value.Uint64(), inUse: s[1].Value.Uint64() + s[2].Value.Uint64()}
+}
+
+// watcher decides when to collect.
+type watcher struct {
+	last sample
+	kept uint64 // in use after the last collection of ours
+}
+
+// step says whether to collect now.
+func (w *watcher) step(now sample) bool {
+	last := w.last
+	w.last = now
+	atRest := now.cycles == last.cycles && now.inUse < last.inUse+quiet
+	return atRest && now.inUse >= w.kept+max(worthwhile, w.kept/portion)
+}
+
+// collected takes what a collection has left.
+func (w *watcher) collected(now sample) { w.last, w.kept = now, now.inUse }
