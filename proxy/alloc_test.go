@@ -76,6 +76,29 @@ func TestForwardPathDoesNotAllocate(t *testing.T) {
 	}
 }
 
+// TestIdleStack holds an idle connection's stack to 4 KiB, the next smaller size than what a request needs. The collector
+// halves a stack of which less than a quarter is in use, so the calls below the wait must stay below 1.2 KiB.
+func TestIdleStack(t *testing.T) {
+	b := newBed(t)
+	b.cluster("fixed", fixed(t, answer1K))
+	b.listen(hot(t, b))
+	const connections = 300
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range connections {
+		b.driver().once(t)
+	}
+	for range 3 { // each may halve a stack once
+		runtime.GC()
+	}
+	runtime.ReadMemStats(&after)
+	// A driver has no goroutine, so all stacks are those of the proxy and of the upstream's few connections.
+	if n := (int64(after.StackInuse) - int64(before.StackInuse)) / connections; n > 5<<10 {
+		t.Errorf("an idle connection holds %d bytes of stack, want 4 KiB", n)
+	}
+}
+
 func BenchmarkForward(b *testing.B) {
 	bd := newBed(b)
 	bd.cluster("fixed", fixed(b, answer1K))

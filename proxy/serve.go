@@ -13,31 +13,17 @@ import (
 	"lateen.dev/lateen/wire/sock"
 )
 
-// serve runs a connection through its chain.
+// serve runs a connection through its chain. Its frame and those it calls on the way stay on the stack while the
+// connection idles, so they are kept small: see TestIdleStack.
 func (p *Proxy) serve(a *listen.Accepted) {
-	if a.Chain == nil {
-		p.log(a, a.Listener.AccessLogs, telemetry.FlagNoRouteFound, "filter_chain_not_found")
-		return
-	}
-	if a.Why != nil {
-		p.opts.Logger.Debug("connection refused", "listener", a.Listener.Name, "from", a.Remote, "error", a.Why)
-		p.log(a, a.Listener.AccessLogs, telemetry.FlagDownstreamConnectionTermination, a.Why.Error())
-		return
-	}
-	if policy, ok := tcp.Admit(a); !ok {
-		p.log(a, logsOf(a.Chain), telemetry.FlagUnauthorizedExternalService, "rbac_access_denied_matched_policy["+policy+"]")
-		return
-	}
-	if !p.enter(a) {
+	if !p.admit(a) {
 		return
 	}
 	defer leave(a)
 	switch t := a.Chain.Terminal().(type) {
 	case *plan.HTTPConnectionManager:
 		if m, ok := t.Runtime.(*hcm.Manager); ok {
-			if err := m.Serve(a); err != nil {
-				p.opts.Logger.Debug("connection ended", "listener", a.Listener.Name, "from", a.Remote, "error", err)
-			}
+			p.ended(a, m.Serve(a))
 		}
 	case *plan.TCPProxy:
 		p.tcp.Serve(p.ctx, a, t)
@@ -46,6 +32,30 @@ func (p *Proxy) serve(a *listen.Accepted) {
 			a.Conn.Linger(time.Second, 64<<10)
 		}
 	}
+}
+
+func (p *Proxy) ended(a *listen.Accepted, err error) {
+	if err != nil {
+		p.opts.Logger.Debug("connection ended", "listener", a.Listener.Name, "from", a.Remote, "error", err)
+	}
+}
+
+// admit says whether a connection may go to its chain's terminal filter, and logs it if not.
+func (p *Proxy) admit(a *listen.Accepted) bool {
+	if a.Chain == nil {
+		p.log(a, a.Listener.AccessLogs, telemetry.FlagNoRouteFound, "filter_chain_not_found")
+		return false
+	}
+	if a.Why != nil {
+		p.opts.Logger.Debug("connection refused", "listener", a.Listener.Name, "from", a.Remote, "error", a.Why)
+		p.log(a, a.Listener.AccessLogs, telemetry.FlagDownstreamConnectionTermination, a.Why.Error())
+		return false
+	}
+	if policy, ok := tcp.Admit(a); !ok {
+		p.log(a, logsOf(a.Chain), telemetry.FlagUnauthorizedExternalService, "rbac_access_denied_matched_policy["+policy+"]")
+		return false
+	}
+	return p.enter(a)
 }
 
 // enter counts the connection against its chain's limits.

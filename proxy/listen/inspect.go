@@ -42,7 +42,11 @@ func (s *Server) inspect(a *active, sk *Socket, acc *Accepted) {
 		a.stats.CxDestroy.Add(1)
 		a.stats.CxLengthMS.Add(time.Since(acc.Start).Milliseconds())
 	}()
-	s.choose(acc)
+	// Chosen first and served then: a connection waits in Serve for most of its life, and what is below it on the stack
+	// is memory that each idle connection holds.
+	if s.choose(acc) {
+		s.opts.Serve(acc)
+	}
 }
 
 func wantsOriginalDst(l *plan.Listener) bool {
@@ -78,12 +82,13 @@ func (ix *index) find(dst netip.AddrPort) *active {
 	return ix.port[dst.Port()]
 }
 
-// choose runs the filters that read bytes, finds the chain, makes the handshake, and serves.
-func (s *Server) choose(acc *Accepted) {
+// choose runs the filters that read bytes, finds the chain, and makes the handshake. It returns false if the listener's
+// filters have ended the connection.
+func (s *Server) choose(acc *Accepted) bool {
 	l := acc.Listener
 	kind, err := s.read(acc)
 	if err != nil {
-		return
+		return false
 	}
 	f := acc.facts()
 	if kind == sniff.TLS {
@@ -101,7 +106,7 @@ func (s *Server) choose(acc *Accepted) {
 			}
 		}
 	}
-	s.opts.Serve(acc)
+	return true
 }
 
 func handshake(acc *Accepted) error {

@@ -1,6 +1,6 @@
 // Package tlsconn puts TLS 1.2 and 1.3 under a sock.Conn, as server or client.
 //
-// The handshake is crypto/tls's, blocking, in the goroutine that calls Handshake. After it crypto/tls is driven over
+// The handshake is crypto/tls's, in a goroutine that Handshake starts and waits for. After it crypto/tls is driven over
 // memory as a sock.Layer, so that an encrypted connection waits and reads like a plain one. A Server or Client is
 // built once per configuration and used by many connections; certificates are asked for in each handshake, so they
 // can be swapped while connections live on.
@@ -8,7 +8,8 @@
 // Peers are verified by a Verifier (chains, trust domains, a cache of what has been verified) and then by a function
 // of the caller that looks at their names. Both run for resumed sessions too.
 //
-// Server, Client, Verifier and Tickets are safe for concurrent use. The package starts no goroutine.
+// Server, Client, Verifier and Tickets are safe for concurrent use. No goroutine of the package outlives the
+// Handshake that has started it.
 //
 // May import: wire/sock.
 package tlsconn

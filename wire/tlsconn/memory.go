@@ -2,7 +2,9 @@ package tlsconn
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -120,10 +122,25 @@ func (l *layer) give() []byte {
 	return out
 }
 
+// apart makes the handshake in a goroutine of its own, whose stack goes when it ends. It needs 16 KiB or more, which the
+// connection's goroutine would keep for as long as the connection lives.
+func apart(t *tls.Conn) error {
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				done <- fmt.Errorf("tls handshake: panic: %v\n%s", p, debug.Stack())
+			}
+		}()
+		done <- t.Handshake()
+	}()
+	return <-done
+}
+
 // handshake runs a handshake and installs the layer.
 func handshake(c *sock.Conn, m *memory, t *tls.Conn, timeout time.Duration) (Result, error) {
 	c.SetReadDeadline(sock.Now().Add(timeout))
-	err := t.Handshake()
+	err := apart(t)
 	c.SetReadDeadline(0)
 	if err != nil {
 		return Result{}, err
