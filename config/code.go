@@ -17,4 +17,7 @@ var (
 
 	CodeSourceUnavailable = Code{"LAT0006", "SourceUnavailable"}
 	CodeRivalSources      = Code{"LAT0007", "RivalSources"}
+
+	// CodeNotSupported: understood, but nothing here puts it into effect.
+	CodeNotSupported = Code{"LAT0008", "NotSupported"}
 )

@@ -46,4 +46,5 @@ var (
 	subsetSelectsNothing       = is("IST0173", "DestinationRuleSubsetNotSelectPods", config.Error)
 	unknownDestinationRuleHost = is("IST0174", "UnknownDestinationRuleHost", config.Warning)
 	conflictingProtocols       = is("IST0177", "ConflictingServiceEntryProtocol", config.Warning)
+	notSupported               = code{config.CodeNotSupported, config.Warning}
 )

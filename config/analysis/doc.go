@@ -42,6 +42,7 @@ var analyzers = []func(*facts){
 	telemetries,      // IST0159, IST0160
 	destinationRules, // IST0173, IST0174
 	protocols,        // IST0177
+	unsupported,      // LAT0008
 }
 
 // Analyze returns every complaint about the set, sorted by place. The objects
