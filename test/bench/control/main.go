@@ -40,6 +40,7 @@ type options struct {
 	timeout  time.Duration
 	profile  string
 	goals    bool
+	plot     string
 	custom   scenario
 	chaos    chaosOptions
 }
@@ -54,6 +55,7 @@ func main() {
 	flag.DurationVar(&o.timeout, "timeout", 3*time.Minute, "limit for each step of a scenario")
 	flag.StringVar(&o.profile, "pause", "", "wait for a key before each of these steps: connect, endpoint, route, churn (comma-separated), to attach a profiler")
 	flag.BoolVar(&o.goals, "strict", false, "fail when a goal is missed")
+	flag.StringVar(&o.plot, "plot", "", "measure what one change costs as the mesh grows, and draw it into this SVG file")
 	flag.IntVar(&o.custom.services, "services", 0, "run one scenario of so many services instead of the list")
 	flag.IntVar(&o.custom.clients, "clients", 1, "clients of that scenario")
 	flag.BoolVar(&o.custom.scoped, "scoped", false, "that scenario has a Sidecar for each namespace")
@@ -84,6 +86,9 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return runShort(ctx, o, out)
 	}
 	list := scenarios()
+	if o.plot != "" {
+		list = curveScenarios()
+	}
 	if o.custom.services > 0 {
 		list = []scenario{o.custom}
 	}
@@ -101,6 +106,11 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		all = append(all, r)
 	}
 	printCurve(out, all)
+	if o.plot != "" {
+		if err := writePlot(o.plot, all, time.Now()); err != nil {
+			return err
+		}
+	}
 	if o.jsonFile != "" {
 		b, err := json.MarshalIndent(all, "", "  ")
 		if err != nil {
