@@ -161,7 +161,7 @@ func portIs(digits []byte, port uint16) bool {
 // origin settles the client's address and scheme, and what the request's headers may say of them.
 func (s *stream) origin() {
 	h, id := s.req, &s.m.cfg.Identity
-	client := s.c.direct.Addr()
+	client := s.c.remote.Addr()
 	if !id.UseRemoteAddress {
 		client = s.forwardedFor(id.XFFTrustedHops+1, client)
 		if !h.Has(header.XForwardedProto) {
@@ -175,8 +175,8 @@ func (s *stream) origin() {
 			client = s.forwardedFor(id.XFFTrustedHops, client)
 		}
 		single := !h.Has(header.XForwardedFor)
-		s.router.internal = single && internal(s.c.direct.Addr(), id)
-		if !id.SkipXFFAppend && s.c.direct.IsValid() {
+		s.router.internal = single && internal(s.c.remote.Addr(), id)
+		if !id.SkipXFFAppend && s.c.remote.IsValid() {
 			s.appendForwardedFor()
 		}
 		if id.XFFTrustedHops == 0 || !h.Has(header.XForwardedProto) {
@@ -232,7 +232,7 @@ func (s *stream) appendForwardedFor() {
 	if v := s.req.Get(header.XForwardedFor); v != nil {
 		s.arena = append(append(s.arena, v...), ',')
 	}
-	s.arena = s.c.direct.Addr().AppendTo(s.arena)
+	s.arena = s.c.remote.Addr().AppendTo(s.arena)
 	s.req.SetKnown(header.XForwardedFor, s.arena[at:len(s.arena):len(s.arena)])
 }
 

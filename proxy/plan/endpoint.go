@@ -95,3 +95,11 @@ func (c *Cluster) TLSFor(e *Endpoint) *UpstreamTLS {
 	}
 	return c.TLS
 }
+
+// ProxyProtocolFor returns the version of the PROXY header that connections to an endpoint of c begin with, or 0.
+func (c *Cluster) ProxyProtocolFor(e *Endpoint) uint8 {
+	if e.TransportSocket >= 0 && e.TransportSocket < len(c.TransportSocketMatches) {
+		return c.TransportSocketMatches[e.TransportSocket].ProxyProtocol
+	}
+	return c.ProxyProtocol
+}

@@ -169,7 +169,7 @@ func localOf(nc net.Conn) netip.AddrPort {
 // handshake sends the PROXY header and makes the TLS handshake, as the host's transport socket has it.
 func (h *Host) handshake(l *Link, o *ConnectOptions, timeout time.Duration) error {
 	cfg, e := h.cluster.Config(), h.Endpoint()
-	if v := cfg.ProxyProtocol; v != 0 && o.Source.IsValid() {
+	if v := cfg.ProxyProtocolFor(e); v != 0 && o.Source.IsValid() {
 		var p []byte
 		if v == 1 {
 			p = proxyproto.AppendV1(nil, o.Source, o.Destination)

@@ -116,7 +116,12 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 	c.Stats.Inc(a.Shard, CxHTTP2Total)
 	m := &mux{pool: p, link: l}
 	m.conn = http2.NewClient(l.Conn, config2(&c.Config().Protocol.HTTP2))
-	m.conn.OnIdle(func() { m.idled.Store(int64(sock.Now())) })
+	m.conn.OnIdle(func() {
+		m.idled.Store(int64(sock.Now()))
+		if p.variant.alone {
+			c.set.run(m.conn.Drain)
+		}
+	})
 	p.mu.Lock()
 	p.muxes = append(p.muxes, m)
 	p.mu.Unlock()
@@ -126,7 +131,10 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 
 // adopt1 makes an HTTP/1 exchange on a connection whose server chose that.
 func (p *pool) adopt1(l *Link, a *Ask) exchange.Upstream {
-	plain := p.host.pool(p.shard, variant{alpn: p.variant.alpn, sni: p.variant.sni})
+	plain := p
+	if !p.variant.alone {
+		plain = p.host.pool(p.shard, variant{alpn: p.variant.alpn, sni: p.variant.sni})
+	}
 	u := h1.NewUpstream(l.Conn, l.Local, nil, plain)
 	plain.mu.Lock()
 	if plain.links == nil {

@@ -17,6 +17,8 @@ type variant struct {
 	http2 bool
 	alpn  *string // first element of the ALPN list of the plan; nil for the cluster's own
 	sni   string
+	// alone is for connections that begin with a PROXY header: each tells of one client and serves one exchange.
+	alone bool
 }
 
 // pool holds the HTTP connections of one host, shard and variant.
@@ -69,6 +71,10 @@ func (h *Host) poolFor(a *Ask) *pool {
 		v.http2 = a.HTTP2
 	case plan.AutoHTTP:
 		v.http2 = cfg.TLSFor(h.Endpoint()) != nil
+	}
+	if cfg.ProxyProtocolFor(h.Endpoint()) != 0 {
+		v.alone = true
+		return &pool{host: h, shard: a.Shard, variant: v}
 	}
 	return h.pool(a.Shard, v)
 }
@@ -166,7 +172,7 @@ func (p *pool) open1(ctx context.Context, a *Ask) (*h1.Upstream, error) {
 func (p *pool) Idle(u *h1.Upstream) {
 	c := p.host.cluster
 	limit := c.Config().MaxRequestsPerConnection
-	if p.host.removed.Load() || limit > 0 && uint32(u.Exchanges()) >= limit {
+	if p.variant.alone || p.host.removed.Load() || limit > 0 && uint32(u.Exchanges()) >= limit {
 		if limit > 0 && uint32(u.Exchanges()) >= limit {
 			c.Stats.Inc(p.shard, CxMaxRequests)
 		}

@@ -58,10 +58,11 @@ func address1(family, ip, port string) (netip.AddrPort, bool) {
 	if err != nil || len(port) > 1 && port[0] == '0' {
 		return netip.AddrPort{}, false
 	}
-	return netip.AddrPortFrom(addr, uint16(n)), true
+	return netip.AddrPortFrom(addr.Unmap(), uint16(n)), true
 }
 
-// AppendV1 appends a version 1 header. Addresses that aren't valid, or of different families, give UNKNOWN.
+// AppendV1 appends a version 1 header. Addresses that aren't valid give UNKNOWN; an IPv4 address beside an IPv6 one is
+// written as an IPv6 address that stands for it.
 func AppendV1(dst []byte, source, destination netip.AddrPort) []byte {
 	s, d, v4, ok := families(source, destination)
 	if !ok {
@@ -81,11 +82,15 @@ func AppendV1(dst []byte, source, destination netip.AddrPort) []byte {
 	return append(dst, "\r\n"...)
 }
 
-// families brings both addresses into one family and says which, and whether there is one.
+// families brings both addresses into one family, IPv6 where they differ, and says whether that is IPv4; ok says whether
+// there are two addresses.
 func families(source, destination netip.AddrPort) (s, d netip.Addr, v4, ok bool) {
 	if !source.IsValid() || !destination.IsValid() {
 		return s, d, false, false
 	}
 	s, d = source.Addr().Unmap().WithZone(""), destination.Addr().Unmap().WithZone("")
-	return s, d, s.Is4(), s.Is4() == d.Is4()
+	if s.Is4() && d.Is4() {
+		return s, d, true, true
+	}
+	return netip.AddrFrom16(s.As16()), netip.AddrFrom16(d.As16()), false, true
 }

@@ -76,7 +76,7 @@ func (h *Header) addresses(family byte, body []byte) {
 		h.Source = netip.AddrPortFrom(s, binary.BigEndian.Uint16(body[8:]))
 		h.Destination = netip.AddrPortFrom(d, binary.BigEndian.Uint16(body[10:]))
 	case tcp6:
-		s, d := netip.AddrFrom16([16]byte(body[0:16])), netip.AddrFrom16([16]byte(body[16:32]))
+		s, d := netip.AddrFrom16([16]byte(body[0:16])).Unmap(), netip.AddrFrom16([16]byte(body[16:32])).Unmap()
 		h.Source = netip.AddrPortFrom(s, binary.BigEndian.Uint16(body[32:]))
 		h.Destination = netip.AddrPortFrom(d, binary.BigEndian.Uint16(body[34:]))
 	}
@@ -115,8 +115,8 @@ func checksumOK(header []byte, tlvs int) bool {
 	return true
 }
 
-// AppendV2 appends a version 2 header with extensions as AppendTLV makes them. Addresses that aren't valid, or of
-// different families, give LOCAL. Extensions that would make the header longer than MaxSize are left out.
+// AppendV2 appends a version 2 header with extensions as AppendTLV makes them. Addresses are treated as AppendV1
+// does; where that says UNKNOWN, this says LOCAL. Extensions that would make the header longer than MaxSize are left out.
 func AppendV2(dst []byte, source, destination netip.AddrPort, tlvs []byte) []byte {
 	if fixedSize2+size6+len(tlvs) > MaxSize {
 		tlvs = nil
