@@ -232,7 +232,11 @@ func (s *stream) framedUpstream() bool {
 	return false
 }
 
+// badBody answers a request whose body can't be read, with the end of an HTTP/1 connection.
 func (s *stream) badBody(err error) {
+	if s.http1 != nil {
+		s.http1.CloseAfter()
+	}
 	switch {
 	case errors.Is(err, exchange.ErrTimeout):
 		s.lateBody()
@@ -245,8 +249,8 @@ func (s *stream) badBody(err error) {
 		s.reply(reply{status: status, flags: telemetry.FlagDownstreamProtocolError, details: "http1.codec_error"})
 	default:
 		s.gone.Store(true)
+		s.down.Reset()
 	}
-	s.down.Reset()
 }
 
 // lateBody answers a client that takes too long over its request.
