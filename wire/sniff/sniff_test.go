@@ -203,3 +203,46 @@ func FuzzClassify(f *testing.F) {
 		}
 	})
 }
+
+// heard is a connection that says these bytes and nothing more.
+type heard struct {
+	net.Conn
+	in *bytes.Reader
+}
+
+func (h heard) Read(p []byte) (int, error)      { return h.in.Read(p) }
+func (h heard) Write(p []byte) (int, error)     { return len(p), nil }
+func (h heard) Close() error                    { return nil }
+func (h heard) SetDeadline(time.Time) error     { return nil }
+func (h heard) SetReadDeadline(time.Time) error { return nil }
+
+// FuzzParseHello compares with crypto/tls: a ClientHello that it takes must mean the same to us, or a filter chain would
+// be chosen by another name than the one that the handshake is made with.
+func FuzzParseHello(f *testing.F) {
+	b := helloFixture(f)
+	f.Add(b)
+	f.Add(clientHello(f, &tls.Config{ServerName: "a.example", MaxVersion: tls.VersionTLS12}))
+	f.Add(clientHello(f, &tls.Config{InsecureSkipVerify: true}))
+	f.Add(append(append([]byte{22, 3, 1, 0, 1}, b[recordHeaderSize]), 22, 3, 1, 0, 3, b[6], b[7], b[8]))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var theirs *tls.ClientHelloInfo
+		server := tls.Server(heard{in: bytes.NewReader(b)}, &tls.Config{GetConfigForClient: func(i *tls.ClientHelloInfo) (*tls.Config, error) {
+			theirs = i
+			return nil, io.EOF
+		}})
+		if err := server.Handshake(); err == nil {
+			t.Fatal("a handshake without a peer")
+		}
+		var h Hello
+		status := ParseHello(b, &h)
+		if theirs == nil || len(b) > MaxBytes {
+			return
+		}
+		if status != HelloOK {
+			t.Fatalf("status %d, but crypto/tls hears %q", status, theirs.ServerName)
+		}
+		if h.SNI != strings.ToLower(theirs.ServerName) || !slices.Equal(h.ALPN, theirs.SupportedProtos) {
+			t.Fatalf("%+v, but crypto/tls hears %q %q", h, theirs.ServerName, theirs.SupportedProtos)
+		}
+	})
+}

@@ -405,6 +405,56 @@ func TestInterruptBeforeTheWait(t *testing.T) {
 	})
 }
 
+// An interruption that was meant for an exchange, and came too late for it, must not cut the lingering short: the peer
+// would see a reset instead of the answer.
+func TestLingerOutlastsAPendingInterrupt(t *testing.T) {
+	for _, name := range []string{"raw tcp", "portable tcp"} {
+		t.Run(name, func(t *testing.T) {
+			c, peer := kinds[name](t)
+			if _, err := c.Write([]byte("answer")); err != nil {
+				t.Fatal(err)
+			}
+			c.Interrupt()
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				c.Linger(time.Minute, 1<<20)
+			}()
+			peer.SetDeadline(time.Now().Add(10 * time.Second))
+			if got, err := io.ReadAll(peer); err != nil || string(got) != "answer" {
+				t.Errorf("%q, %v", got, err)
+			}
+			for range 5 {
+				if _, err := peer.Write([]byte("late")); err != nil {
+					t.Fatalf("the connection is gone: %v", err)
+				}
+			}
+			select {
+			case <-done:
+				t.Error("nobody lingers")
+			default:
+			}
+			peer.Close()
+			<-done
+		})
+	}
+}
+
+// TestLingerIsBounded ends it for a peer that never stops sending, and for one that never says anything.
+func TestLingerIsBounded(t *testing.T) {
+	c, peer := kinds["raw tcp"](t)
+	go func() {
+		for {
+			if _, err := peer.Write(make([]byte, 1<<10)); err != nil {
+				return
+			}
+		}
+	}()
+	c.Linger(time.Hour, 1<<16)
+	c, _ = kinds["raw tcp"](t)
+	c.Linger(10*time.Millisecond, 1<<16)
+}
+
 func TestAbortEndsReaderAndWriterForGood(t *testing.T) {
 	forKinds(t, func(t *testing.T, c *Conn, peer net.Conn) {
 		read, written := make(chan error, 1), make(chan error, 1)
