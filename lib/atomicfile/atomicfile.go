@@ -17,29 +17,63 @@ import (
 // Write puts data at path with the given mode: written beside it, flushed to
 // the disk, renamed over it, and the rename flushed too.
 func Write(path string, data []byte, mode os.FileMode) error {
-	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
+	staged, err := Stage(path, data, mode)
 	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+		return err
 	}
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
+	if err := os.Rename(staged, path); err != nil {
+		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(staged))
 	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
-	}
-	if err := syncDir(dir); err != nil {
+	if err := SyncDir(filepath.Dir(path)); err != nil {
 		return fmt.Errorf("write %s: in place, but not flushed: %w", path, err)
 	}
 	return nil
 }
 
-func syncDir(dir string) error {
+// Stage writes data beside path, flushed to the disk, and returns the hidden
+// file that is to be renamed to path. After a failure there is none.
+func Stage(path string, data []byte, mode os.FileMode) (string, error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return "", fmt.Errorf("write %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close()); err != nil {
+		return "", errors.Join(fmt.Errorf("write %s: %w", path, err), os.Remove(f.Name()))
+	}
+	return f.Name(), nil
+}
+
+// SyncDir flushes a directory: what was created in it, renamed or removed.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// MkdirAll makes a directory and those above it as os.MkdirAll does, and flushes
+// the ones that had no such entry before.
+func MkdirAll(dir string, mode os.FileMode) error {
+	missing := dir
+	for {
+		if _, err := os.Stat(missing); err == nil {
+			break
+		}
+		above := filepath.Dir(missing)
+		if above == missing {
+			break
+		}
+		missing = above
+	}
+	if err := os.MkdirAll(dir, mode); err != nil {
+		return err
+	}
+	for made := dir; made != missing; made = filepath.Dir(made) {
+		if err := SyncDir(filepath.Dir(made)); err != nil {
+			return fmt.Errorf("make %s: made, but not flushed: %w", dir, err)
+		}
+	}
+	return nil
 }

@@ -1,20 +1,16 @@
 package store
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net/http"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/config/validation"
-	"lateen.dev/lateen/lib/atomicfile"
 	"lateen.dev/lateen/source/api"
 	"lateen.dev/lateen/source/files"
 )
@@ -56,7 +52,7 @@ func (s *Store) Apply(ctx context.Context, r api.ApplyRequest) (api.ApplyRespons
 			}
 			results = append(results, result)
 		}
-		return p.write()
+		return p.write(s.o.State)
 	})
 	if err != nil {
 		return api.ApplyResponse{}, fmt.Errorf("apply: %w", err)
@@ -188,42 +184,4 @@ func (s *Store) put(p *plan, t *files.Tree, w wish) (api.Result, error) {
 // the last good version of a document that is broken now.
 func stored(data []byte, o *config.Object) bool {
 	return slices.ContainsFunc(decode(data).Objects(), o.SameContent)
-}
-
-// write brings the planned contents to the disk, each file atomically. If one
-// fails, those before it are put back.
-func (p *plan) write() ([]files.Content, error) {
-	var contents []files.Content
-	for _, path := range slices.Sorted(maps.Keys(p.now)) {
-		data := p.now[path]
-		if bytes.Equal(data, p.before[path]) && (data == nil) == (p.before[path] == nil) {
-			continue
-		}
-		if err := writeFile(path, data); err != nil {
-			for _, c := range contents {
-				err = errors.Join(err, writeFile(c.Path, p.before[c.Path]))
-			}
-			return nil, err
-		}
-		contents = append(contents, files.Content{Path: path, Data: data, Gone: data == nil, Dropped: p.dropped[path]})
-	}
-	return contents, nil
-}
-
-// writeFile replaces a file, keeping its mode, or removes it if data is nil.
-func writeFile(path string, data []byte) error {
-	if data == nil {
-		return os.Remove(path)
-	}
-	mode := os.FileMode(0o644)
-	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // so that a symbolic link stays one
-		if info, err := os.Stat(path); err == nil {
-			mode = info.Mode().Perm()
-		}
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return atomicfile.Write(path, data, mode)
 }

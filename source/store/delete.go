@@ -31,7 +31,7 @@ func (s *Store) Delete(ctx context.Context, r api.DeleteRequest) (api.DeleteResp
 			}
 			resp.Results = append(resp.Results, result)
 		}
-		return p.write()
+		return p.write(s.o.State)
 	})
 	if err != nil {
 		return api.DeleteResponse{}, fmt.Errorf("delete: %w", err)

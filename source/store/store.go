@@ -55,6 +55,9 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := recoverPending(o.Dir, o.State); err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
 	log, err := openLog(o.State)
 	if err != nil {
 		return nil, errors.Join(err, held.Close())

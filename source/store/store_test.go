@@ -22,7 +22,12 @@ import (
 	"lateen.dev/lateen/source/store"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if len(os.Args) > 2 && os.Args[1] == child {
+		os.Exit(beChild(os.Args[2:]))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 func vs(name string, version int) string {
 	return fmt.Sprintf(`# routes of %s
