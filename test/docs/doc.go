@@ -3,7 +3,8 @@
 //
 // Who calls it: its own test. Goroutines: none outlive the test.
 //
-// May import: nothing of ours; it runs the binary as anyone would.
+// May import: source/consul/consultest, the Consul of the pages; else nothing of
+// ours: it runs the binary as anyone would.
 package docs
 
 import (

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"lateen.dev/lateen/source/consul/consultest"
 )
 
 const root = "../.."
@@ -52,14 +55,14 @@ func freePorts(t *testing.T) (gateway, control int) {
 }
 
 // startDemo runs the demo and returns its directory and gateway's port.
-func startDemo(t *testing.T, bin string) (dir string, gateway int) {
+func startDemo(t *testing.T, bin string) (dir string, gateway, control int) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "lateen-docs-") // short: it holds a socket
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	gateway, control := freePorts(t)
+	gateway, control = freePorts(t)
 	cmd := exec.Command(filepath.Join(bin, "lateen"), "demo", "--dir", dir,
 		"--gateway-port", fmt.Sprint(gateway), "--control-port", fmt.Sprint(control))
 	ready := &waitFor{want: []byte("Ctrl-C ends everything"), seen: make(chan struct{})}
@@ -84,7 +87,7 @@ func startDemo(t *testing.T, bin string) (dir string, gateway int) {
 	case <-time.After(90 * time.Second):
 		t.Fatalf("the demo is not ready\n%s", ready)
 	}
-	return dir, gateway
+	return dir, gateway, control
 }
 
 // waitFor is a writer that tells when a text has been written. It keeps what
@@ -121,7 +124,14 @@ func TestTaskPages(t *testing.T) {
 		t.Fatalf("pages %v, %v", pages, err)
 	}
 	bin := build(t)
-	dir, gateway := startDemo(t, bin)
+	dir, gateway, control := startDemo(t, bin)
+	consul := httptest.NewServer(consultest.New())
+	defer consul.Close()
+	defer consul.CloseClientConnections()
+	program, other := freePorts(t)
+	// What the pages call by the ports that they usually have.
+	place := strings.NewReplacer("127.0.0.1:8080", fmt.Sprintf("127.0.0.1:%d", gateway), "127.0.0.1:15010", fmt.Sprintf("127.0.0.1:%d", control),
+		"127.0.0.1:8500", consul.Listener.Addr().String(), "--control-port 16010", fmt.Sprint("--control-port ", other), "18081", fmt.Sprint(program))
 	for _, page := range pages {
 		t.Run(filepath.Base(page), func(t *testing.T) {
 			text, err := os.ReadFile(page)
@@ -137,23 +147,26 @@ func TestTaskPages(t *testing.T) {
 			}
 			work := t.TempDir()
 			for _, b := range blocks {
-				runBlock(t, b, work, bin, dir, gateway)
+				b.Command = place.Replace(b.Command)
+				for i, want := range b.Want {
+					b.Want[i] = place.Replace(want)
+				}
+				runBlock(t, b, work, bin, dir)
 			}
 		})
 	}
 }
 
-func runBlock(t *testing.T, b Block, work, bin, dir string, gateway int) {
+func runBlock(t *testing.T, b Block, work, bin, dir string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	command := strings.ReplaceAll(b.Command, "127.0.0.1:8080", fmt.Sprintf("127.0.0.1:%d", gateway))
 	out, err := os.CreateTemp(work, "out")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer out.Close()
-	cmd := exec.CommandContext(ctx, "bash", "-eu", "-o", "pipefail", "-c", command)
+	cmd := exec.CommandContext(ctx, "bash", "-eu", "-o", "pipefail", "-c", b.Command)
 	cmd.Dir = work
 	cmd.Env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "LATEEN_DIR="+dir)
 	cmd.Stdout, cmd.Stderr = out, out // a file, so that background programs don't hold a pipe open
