@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"lateen.dev/lateen/lib/rest"
 	"lateen.dev/lateen/proxy"
 	"lateen.dev/lateen/proxy/bootstrap"
 	"lateen.dev/lateen/proxy/compile"
@@ -30,6 +31,8 @@ type BootstrapOptions struct {
 // RunBootstrap runs a proxy from an Envoy bootstrap file until ctx ends, or another process has taken over and this one's
 // connections have ended.
 func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
+	arrived := rest.Hurry()
+	defer arrived()
 	b, err := bootstrap.Load(o.File)
 	if err != nil {
 		return err

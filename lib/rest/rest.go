@@ -75,3 +75,20 @@ func (w *watcher) step(now sample) bool {
 
 // collected takes what a collection has left.
 func (w *watcher) collected(now sample) { w.last, w.kept = now, now.inUse }
+
+// hurried is the collector's target during a start: the heap may grow to five times what is live, and to 16 MiB anyhow.
+const (
+	hurried   = 400
+	goDefault = 100
+)
+
+// Hurry puts off collections until the returned function is called, for a start, which makes little garbage and has
+// little to live on, so that the collector would run again and again. A target that the operator has chosen with GOGC
+// stays.
+func Hurry() (arrived func()) {
+	if before := debug.SetGCPercent(hurried); before != goDefault {
+		debug.SetGCPercent(before)
+		return func() {}
+	}
+	return func() { debug.SetGCPercent(goDefault) }
+}
