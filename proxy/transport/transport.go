@@ -113,6 +113,7 @@ func (s *Source) options(p *plan.TLSParameters) tlsconn.Options {
 	o := tlsconn.Options{
 		MinVersion: p.MinVersion, MaxVersion: p.MaxVersion, CipherSuites: p.Ciphers, Curves: p.Curves, ALPN: p.ALPN,
 		Authorize: func(peer *tlsconn.Peer) error { return s.authorize(v, peer.Leaf) },
+		Shown:     func() [sha256.Size]byte { return s.shown(p.Certificates) },
 	}
 	if !v.AcceptUntrusted {
 		o.Verifier = tlsconn.NewVerifier(s.trustOf(v), 0)
@@ -152,6 +153,19 @@ func (s *Source) certificate(c *plan.CertificateSource) (*tls.Certificate, error
 		}
 	}
 	return nil, fmt.Errorf("certificate %q: %w", c.SDSName, ErrNoSecret)
+}
+
+// shown identifies the certificates of a context as they are now.
+func (s *Source) shown(list []plan.CertificateSource) [sha256.Size]byte {
+	h := sha256.New()
+	for i := range list {
+		// One that has not arrived is not shown.
+		if c, err := s.certificate(&list[i]); err == nil && len(c.Certificate) > 0 {
+			sum := sha256.Sum256(c.Certificate[0])
+			h.Write(sum[:])
+		}
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 // roots returns the roots that a validation refers to; both are nil when they have not arrived.

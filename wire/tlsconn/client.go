@@ -63,21 +63,13 @@ func NewClient(o ClientOptions) (*Client, error) {
 // the caller closes it.
 func (cl *Client) Handshake(c *sock.Conn) (Result, error) {
 	m := &memory{c: c}
-	config := cl.config
-	if config.ClientSessionCache != nil {
-		// Endpoints of a cluster share the server name but not their ticket keys, so sessions are kept by address.
-		config = config.Clone()
-		config.ClientSessionCache = &addressCache{below: cl.config.ClientSessionCache, key: c.RemoteAddr().String()}
+	if cl.config.ClientSessionCache == nil {
+		return handshake(c, m, tls.Client(m, cl.config), cl.o.timeout())
 	}
-	return handshake(c, m, tls.Client(m, config), cl.o.timeout())
+	config, kept := cl.resuming(c.RemoteAddr().String())
+	r, err := handshake(c, m, tls.Client(m, config), cl.o.timeout())
+	if err != nil && kept.offered {
+		kept.forget() // the next handshake must not fail for the same session
+	}
+	return r, err
 }
-
-// addressCache keys sessions by address.
-type addressCache struct {
-	below tls.ClientSessionCache
-	key   string
-}
-
-func (a *addressCache) Get(string) (*tls.ClientSessionState, bool) { return a.below.Get(a.key) }
-
-func (a *addressCache) Put(_ string, s *tls.ClientSessionState) { a.below.Put(a.key, s) }

@@ -1,6 +1,7 @@
 package tlsconn
 
 import (
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -24,6 +25,9 @@ type Options struct {
 	Verifier *Verifier
 	// Authorize looks at the names of a verified peer; an error ends the handshake. Nil accepts every verified peer.
 	Authorize func(*Peer) error
+	// Shown identifies the certificates that this side may show now. Sessions that were made while it returned something
+	// else are not resumed. Nil means that they never change.
+	Shown func() [sha256.Size]byte
 	// HandshakeTimeout bounds the handshake; 0 means DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
 	// Time is the clock that certificates are judged by; nil means time.Now.

@@ -46,6 +46,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	default:
 		c.ClientAuth = tls.RequireAnyClientCert
 	}
+	c.WrapSession, c.UnwrapSession = s.seal, s.open
 	s.config, s.noALPN = c, c.Clone()
 	s.noALPN.NextProtos = nil
 	if len(o.ALPN) > 0 {
