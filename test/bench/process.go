@@ -62,6 +62,10 @@ func measureStart(ctx context.Context, b *bench, c candidate) (sample, error) {
 		return nil, err
 	}
 	defer p.stop()
+	started, err := p.usage()
+	if err != nil {
+		return nil, err
+	}
 	if err := pause(ctx, settleTime); err != nil {
 		return nil, err
 	}
@@ -69,7 +73,7 @@ func measureStart(ctx context.Context, b *bench, c candidate) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	return sample{readyMillis: float64(p.readyAfter.Microseconds()) / 1000, rssMiB: float64(u.rss) / (1 << 20)}, nil
+	return sample{readyMillis: float64(p.readyAfter.Microseconds()) / 1000, startMillis: float64(started.cpu.Milliseconds()), rssMiB: float64(u.rss) / (1 << 20)}, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {

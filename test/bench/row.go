@@ -34,6 +34,7 @@ const (
 	rssMiB      metric = "RSS MiB"
 	connKiB     metric = "KiB/connection"
 	readyMillis metric = "ready ms"
+	startMillis metric = "CPU ms until ready"
 	allocations metric = "allocations/unit"
 )
 
@@ -157,7 +158,7 @@ func processRows() []row {
 			candidates: pair, goals: []goal{atMost(connKiB, envoy, 0.6)}},
 		{key: "idle-tls", name: "memory of an idle mTLS connection", unit: "connection", measure: measureIdle(true), shows: []metric{connKiB, rssMiB},
 			candidates: pair},
-		{key: "start", name: "start and rest with 100 services", unit: "start", measure: measureStart, shows: []metric{readyMillis, rssMiB},
-			candidates: pair, goals: []goal{atMost(readyMillis, "", 100), atMost(rssMiB, envoy, 0.4)}},
+		{key: "start", name: "start and rest with 100 services", unit: "start", measure: measureStart, shows: []metric{readyMillis, startMillis, rssMiB},
+			candidates: pair, goals: []goal{atMost(readyMillis, "", 100), atMost(startMillis, "", 100), atMost(rssMiB, envoy, 0.4)}},
 	}
 }
