@@ -92,7 +92,7 @@ func (p *plane) set(t *testing.T, resources ...string) uint64 {
 	return p.state.Revision
 }
 
-var urls = map[string]string{"CDS": xds.ClusterType, "EDS": xds.EndpointType, "LDS": xds.ListenerType, "RDS": xds.RouteType}
+var urls = map[string]string{"CDS": xds.ClusterType, "EDS": xds.EndpointType, "LDS": xds.ListenerType, "RDS": xds.RouteType, "VHDS": xds.VirtualHostType}
 
 // resource has its name in field 1, as Envoy's types do, and its content after
 // it.

@@ -36,6 +36,21 @@ func TestCodecSendsWhatProtobufWould(t *testing.T) {
 	}
 }
 
+// A virtual host's message doesn't tell under which name it is asked for: in
+// state-of-the-world its wrapper does.
+func TestVirtualHostsAreWrapped(t *testing.T) {
+	one := xds.FromAny("80/a", &anypb.Any{TypeUrl: xds.VirtualHostType, Value: []byte("body")})
+	got := &discoveryv3.DiscoveryResponse{}
+	transcode(t, &encoded{resources: []*xds.Resource{one}, field: (*xds.Resource).WorldField, rest: &discoveryv3.DiscoveryResponse{}}, got)
+	var inner discoveryv3.Resource
+	if err := got.GetResources()[0].UnmarshalTo(&inner); err != nil {
+		t.Fatal(err)
+	}
+	if want := (&discoveryv3.Resource{Name: one.Name, Version: one.Version, Resource: one.Body}); !proto.Equal(&inner, want) {
+		t.Errorf("%v, want %v", &inner, want)
+	}
+}
+
 // Other services of the same gRPC server are served as ever.
 func TestCodecLeavesOtherMessagesAlone(t *testing.T) {
 	want, got := &discoveryv3.DiscoveryRequest{TypeUrl: "x"}, &discoveryv3.DiscoveryRequest{}
