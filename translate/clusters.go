@@ -1,7 +1,11 @@
 package translate
 
 import (
+	"runtime"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
@@ -19,12 +23,62 @@ func (s *scope) clusters() []*xds.Resource {
 	if !s.gateway() {
 		out = append(out, resource(naming.PassthroughCluster, cluster.Passthrough(s.mesh, s.key.dialect)))
 	}
+	return append(out, s.forSubsets(s.cluster)...)
+}
+
+// forSubsets makes a resource for every port and subset of every service in scope, on all cores when there are many.
+func (s *scope) forSubsets(resource func(*model.Service, *model.Port, *model.DestinationRule, string) *xds.Resource) []*xds.Resource {
+	type one struct {
+		service *model.Service
+		port    *model.Port
+		rule    *model.DestinationRule
+		subset  string
+	}
+	var all []one
 	s.eachSubset(func(svc *model.Service, port *model.Port, rule *model.DestinationRule, subset string) {
-		if r := s.cluster(svc, port, rule, subset); r != nil {
-			out = append(out, r)
+		all = append(all, one{svc, port, rule, subset})
+	})
+	out := make([]*xds.Resource, len(all))
+	inParts(len(all), func(from, to int) {
+		for i := from; i < to; i++ {
+			out[i] = resource(all[i].service, all[i].port, all[i].rule, all[i].subset)
 		}
 	})
-	return out
+	return slices.DeleteFunc(out, func(r *xds.Resource) bool { return r == nil })
+}
+
+// inParts calls work for parts of n things until all are done: by several goroutines where n is large. A panic of one of
+// them is the caller's.
+func inParts(n int, work func(from, to int)) {
+	const part, few = 64, 128
+	workers := min(runtime.GOMAXPROCS(0), n/few)
+	if workers < 2 {
+		work(0, n)
+		return
+	}
+	var next atomic.Int64
+	var failure atomic.Pointer[any]
+	var g sync.WaitGroup
+	for range workers {
+		g.Go(func() {
+			defer func() {
+				if p := recover(); p != nil {
+					failure.CompareAndSwap(nil, &p)
+				}
+			}()
+			for {
+				from := int(next.Add(part)) - part
+				if from >= n {
+					return
+				}
+				work(from, min(from+part, n))
+			}
+		})
+	}
+	g.Wait()
+	if p := failure.Load(); p != nil {
+		panic(*p)
+	}
 }
 
 // eachSubset yields every port and subset of every service in scope that has a cluster. The service is the whole one.

@@ -10,7 +10,7 @@
 //
 // Called by app, which feeds Snapshots to Advance and asks for the State of each connected proxy.
 //
-// Goroutines: the package starts none. All methods of Translator may be called by any number of goroutines; translations
+// Goroutines: a first translation of many services is done by several, which have ended when the call returns. All methods of Translator may be called by any number of goroutines; translations
 // of different Views run in parallel.
 //
 // Inside, internal/route, internal/cluster, internal/endpoint, internal/listener, internal/tlsctx and internal/rbac are

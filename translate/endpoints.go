@@ -12,13 +12,7 @@ import (
 
 // assignments makes the load assignments of all clusters that take one.
 func (s *scope) assignments() []*xds.Resource {
-	var out []*xds.Resource
-	s.eachSubset(func(svc *model.Service, port *model.Port, rule *model.DestinationRule, subset string) {
-		if r := s.assignment(svc, port, rule, subset); r != nil {
-			out = append(out, r)
-		}
-	})
-	return out
+	return s.forSubsets(s.assignment)
 }
 
 // assignmentsOf makes those of some services, as far as they are in scope.
@@ -49,7 +43,10 @@ func (s *scope) assignment(svc *model.Service, port *model.Port, rule *model.Des
 	}
 	return s.t.answers.assignments.get(s.gen.seq, key, func() *xds.Resource {
 		in := s.assignmentInput(svc, port, rule, subset, key.set)
-		return resource(in.Cluster, endpoint.Assignment(in))
+		scratch, _ := s.t.scratch.Get().(*[]byte)
+		defer s.t.scratch.Put(scratch)
+		*scratch = endpoint.Append((*scratch)[:0], in)
+		return xds.Assemble(in.Cluster, xds.EndpointType, len(*scratch), func(b []byte) []byte { return append(b, *scratch...) })
 	})
 }
 

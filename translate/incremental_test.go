@@ -63,9 +63,8 @@ func TestIncremental(t *testing.T) {
 				sidecarProxy("s0", "ns0", "10.0.0.1"), sidecarProxy("s1", "ns1", "10.0.1.1"), sidecarProxy("s2", "ns2", "10.0.2.1"),
 				{ID: "gw", Type: model.GatewayProxy, Namespace: "ns0", Labels: map[string]string{"istio": "ingressgateway"}},
 			}
-			for _, p := range slices.Clone(proxies) {
-				proxies = append(proxies, withVHDS(p))
-			}
+			proxies[1] = withVHDS(proxies[1])
+			proxies = append(proxies, withVHDS(proxies[3]))
 			present := map[config.Key]bool{}
 			for step := range 150 {
 				what := mutate(t, r, f.w, present)

@@ -21,6 +21,8 @@ type Translator struct {
 	history []step // the last changes, oldest first
 
 	answers answers
+	// scratch holds buffers for what is encoded before its length is known.
+	scratch sync.Pool
 }
 
 const (
@@ -52,6 +54,7 @@ func New(snap *world.Snapshot) *Translator {
 		groups:  map[groupKey]*group{},
 		views:   map[View]*viewState{},
 		proxies: map[*model.Proxy]*known{},
+		scratch: sync.Pool{New: func() any { return new([]byte) }},
 	}
 }
 

@@ -66,6 +66,17 @@ func TestVirtualHostsApart(t *testing.T) {
 	}
 }
 
+// A mesh that is large enough to be translated by several goroutines.
+func TestLargeMesh(t *testing.T) {
+	tr := translate.New(newWorld(t, bigMesh(260)).Snapshot())
+	state := tr.State(withVHDS(sidecarProxy("a", "ns-1", "10.200.0.1")))
+	for typ, want := range map[string]int{xds.EndpointType: 286, xds.VirtualHostType: 261, xds.ClusterType: 289} {
+		if n := state.Set(typ).Len(); n != want {
+			t.Errorf("%d resources of type %s, want %d", n, xds.ShortType(typ), want)
+		}
+	}
+}
+
 // A change of one route is one virtual host.
 func TestRouteChangeIsOneVirtualHost(t *testing.T) {
 	route := func(header string) string {

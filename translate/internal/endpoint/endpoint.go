@@ -48,11 +48,20 @@ type Locality struct {
 	Network, Cluster string
 }
 
-// group is the endpoints of one locality, with the workloads that they are.
+// group is the endpoints of one locality.
 type group struct {
-	out       *endpointv3.LocalityLbEndpoints
-	workloads []*model.Workload
+	priority, weight uint32
+	members          []member
 }
+
+// member is a workload as an endpoint on a port.
+type member struct {
+	*model.Workload
+	port uint32
+	mtls bool
+}
+
+func (g *group) at() model.Locality { return g.members[0].Locality }
 
 // Assignment makes the resource.
 func Assignment(in Input) *endpointv3.ClusterLoadAssignment {
@@ -61,6 +70,16 @@ func Assignment(in Input) *endpointv3.ClusterLoadAssignment {
 
 // Localities lists the endpoints by locality, in a stable order.
 func Localities(in Input) []*endpointv3.LocalityLbEndpoints {
+	groups := groupsOf(in)
+	out := make([]*endpointv3.LocalityLbEndpoints, len(groups))
+	for i, g := range groups {
+		out[i] = g.message()
+	}
+	return out
+}
+
+// groupsOf are the endpoints by locality as the client prefers them.
+func groupsOf(in Input) []*group {
 	byPlace := map[model.Locality]*group{}
 	for w, port := range in.Set.Select(in.PortIndex, in.Subset) {
 		if w.Health != model.Healthy && !in.KeepUnready {
@@ -68,25 +87,27 @@ func Localities(in Input) []*endpointv3.LocalityLbEndpoints {
 		}
 		g := byPlace[w.Locality]
 		if g == nil {
-			g = &group{out: &endpointv3.LocalityLbEndpoints{Locality: place(w.Locality)}}
+			g = &group{}
 			byPlace[w.Locality] = g
 		}
-		mtls := in.MTLS != nil && in.MTLS(w, port)
-		g.out.LbEndpoints = append(g.out.LbEndpoints, lbEndpoint(w, port, mtls))
-		g.workloads = append(g.workloads, w)
+		g.members = append(g.members, member{w, port, in.MTLS != nil && in.MTLS(w, port)})
 	}
 	groups := make([]*group, 0, len(byPlace))
 	for _, g := range byPlace {
 		g.weigh()
 		groups = append(groups, g)
 	}
-	slices.SortFunc(groups, func(a, b *group) int {
-		return a.workloads[0].Locality.Compare(b.workloads[0].Locality)
-	})
-	groups = prefer(groups, in.Locality)
-	out := make([]*endpointv3.LocalityLbEndpoints, len(groups))
-	for i, g := range groups {
-		out[i] = g.out
+	slices.SortFunc(groups, func(a, b *group) int { return a.at().Compare(b.at()) })
+	return prefer(groups, in.Locality)
+}
+
+func (g *group) message() *endpointv3.LocalityLbEndpoints {
+	out := &endpointv3.LocalityLbEndpoints{
+		Locality: place(g.at()), LoadBalancingWeight: pb.UInt32(g.weight), Priority: g.priority,
+		LbEndpoints: make([]*endpointv3.LbEndpoint, len(g.members)),
+	}
+	for i, m := range g.members {
+		out.LbEndpoints[i] = lbEndpoint(m.Workload, m.port, m.mtls)
 	}
 	return out
 }
@@ -98,10 +119,10 @@ func place(l model.Locality) *corev3.Locality {
 // weigh gives the group the sum of its endpoints' weights, as far as it can be said.
 func (g *group) weigh() {
 	sum := uint64(0)
-	for _, e := range g.out.GetLbEndpoints() {
-		sum += uint64(e.GetLoadBalancingWeight().GetValue())
+	for _, m := range g.members {
+		sum += uint64(max(m.Weight, 1))
 	}
-	g.out.LoadBalancingWeight = pb.UInt32(uint32(min(sum, math.MaxUint32)))
+	g.weight = uint32(min(sum, math.MaxUint32))
 }
 
 func lbEndpoint(w *model.Workload, port uint32, mtls bool) *endpointv3.LbEndpoint {

@@ -7,11 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"lateen.dev/lateen/model"
-	"lateen.dev/lateen/translate/internal/pb"
 )
 
 // Setting chooses the locality settings in force: the rule's, else the mesh's; nil where they are switched off.
@@ -69,7 +67,7 @@ func distribute(groups []*group, l Locality) []*group {
 		for _, name := range names {
 			var matched []*group
 			left = slices.DeleteFunc(left, func(g *group) bool {
-				if covers(name, g.workloads[0].Locality) {
+				if covers(name, g.at()) {
 					matched = append(matched, g)
 					return true
 				}
@@ -78,7 +76,7 @@ func distribute(groups []*group, l Locality) []*group {
 			share(matched, d.GetTo()[name])
 			out = append(out, matched...)
 		}
-		slices.SortFunc(out, func(a, b *group) int { return a.workloads[0].Locality.Compare(b.workloads[0].Locality) })
+		slices.SortFunc(out, func(a, b *group) int { return a.at().Compare(b.at()) })
 		return out
 	}
 	return groups
@@ -88,11 +86,11 @@ func distribute(groups []*group, l Locality) []*group {
 func share(groups []*group, weight uint32) {
 	total := 0.0
 	for _, g := range groups {
-		total += float64(g.out.GetLoadBalancingWeight().GetValue())
+		total += float64(g.weight)
 	}
 	for _, g := range groups {
-		w := float64(g.out.GetLoadBalancingWeight().GetValue()) * float64(weight) / total
-		g.out.LoadBalancingWeight = pb.UInt32(uint32(math.Ceil(w)))
+		w := float64(g.weight) * float64(weight) / total
+		g.weight = uint32(math.Ceil(w))
 	}
 }
 
@@ -111,7 +109,7 @@ func covers(pattern string, l model.Locality) bool {
 // where a failover names a region, all other regions.
 func byDistance(groups []*group, l Locality) {
 	for _, g := range groups {
-		at := g.workloads[0].Locality
+		at := g.at()
 		priority := uint32(3)
 		switch {
 		case at == l.Client:
@@ -132,7 +130,7 @@ func byDistance(groups []*group, l Locality) {
 			}
 		}
 		// There are five distances, and what labels decided before counts more.
-		g.out.Priority = g.out.GetPriority()*5 + priority
+		g.priority = g.priority*5 + priority
 	}
 }
 
@@ -143,15 +141,14 @@ func byLabels(groups []*group, l Locality) []*group {
 	var out []*group
 	for _, g := range groups {
 		split := map[uint32]*group{}
-		for i, w := range g.workloads {
-			p := agreement(labels, l, w)
+		for _, m := range g.members {
+			p := agreement(labels, l, m.Workload)
 			s := split[p]
 			if s == nil {
-				s = &group{out: &endpointv3.LocalityLbEndpoints{Locality: g.out.GetLocality(), Priority: p}}
+				s = &group{priority: p}
 				split[p] = s
 			}
-			s.out.LbEndpoints = append(s.out.LbEndpoints, g.out.GetLbEndpoints()[i])
-			s.workloads = append(s.workloads, w)
+			s.members = append(s.members, m)
 		}
 		for _, p := range slices.Sorted(maps.Keys(split)) {
 			split[p].weigh()
@@ -198,13 +195,13 @@ func topology(name string, labels map[string]string, l model.Locality, network, 
 func renumber(groups []*group) {
 	seen := map[uint32]bool{}
 	for _, g := range groups {
-		seen[g.out.GetPriority()] = true
+		seen[g.priority] = true
 	}
 	rank := map[uint32]uint32{}
 	for i, p := range slices.Sorted(maps.Keys(seen)) {
 		rank[p] = uint32(i)
 	}
 	for _, g := range groups {
-		g.out.Priority = rank[g.out.GetPriority()]
+		g.priority = rank[g.priority]
 	}
 }
