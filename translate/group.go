@@ -80,7 +80,7 @@ func (g *group) forget() {
 // plan says what a change makes necessary.
 func (g *group) plan(gen *generation, c *world.Change) work {
 	w := work{planned: true}
-	if c.Mesh || len(c.Sidecars) > 0 {
+	if c.Mesh || len(c.Sidecars) > 0 || touches(c.Policies, "Telemetry") {
 		return everything()
 	}
 	for key, effect := range c.Services {

@@ -8,8 +8,8 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 )
 
-// ClientLabels returns the label keys by which destination rules tell clients of the namespace apart: those of workload
-// selectors and of locality failover priorities, sorted.
+// ClientLabels returns the label keys by which destination rules and telemetry tell clients of the namespace apart: those of
+// workload selectors and of locality failover priorities, sorted.
 func (s *Snapshot) ClientLabels(namespace string) []string {
 	keys := map[string]struct{}{}
 	add := func(l *networking.LocalityLoadBalancerSetting) {
@@ -19,6 +19,11 @@ func (s *Snapshot) ClientLabels(namespace string) []string {
 		}
 	}
 	add(s.mesh.Config.GetLocalityLbSetting())
+	for _, t := range s.policies.telemetry.At(namespace) {
+		for k := range t.Selector {
+			keys[k] = struct{}{}
+		}
+	}
 	for key, rules := range s.rules.All() {
 		for _, d := range rules {
 			if key.namespace == namespace {

@@ -74,10 +74,10 @@ func TestPage(t *testing.T) {
 	table("Kinds and groups of fields", ignoredMessages)
 	table("Fields", ignoredFields)
 	table("Values", ignoredValues)
-	b.WriteString("\n## MeshConfig\n\nOnly these fields have an effect; those of the second list stand under `defaultConfig`.\n")
+	b.WriteString("\n## MeshConfig\n\nOnly these fields have an effect.\n")
 	for _, name := range slices.Sorted(maps.Keys(usedFields)) {
 		used := slices.Sorted(strings.FieldsSeq(usedFields[name]))
-		fmt.Fprintf(&b, "\n- `%s`\n", strings.Join(used, "`, `"))
+		fmt.Fprintf(&b, "\n- %s: `%s`\n", name.Name(), strings.Join(used, "`, `"))
 	}
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil {

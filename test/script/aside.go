@@ -27,6 +27,11 @@ func (r *run) expectAside(l Line, words []string) error {
 		return expectSeen(h, words[2:])
 	case "log":
 		return expectLog(h, words[2:])
+	case "unlogged":
+		if expectLog(h, words[2:]) == nil {
+			return errors.New("the log has such a line")
+		}
+		return nil
 	case "metric":
 		if h.Engine == kit.Envoy {
 			r.skip(l, "a stock Envoy has no such metrics")

@@ -56,6 +56,7 @@
 //	expect seen HOST OP N [path=…]
 //	expect metric HOST NAME{label="value",…} OP N
 //	expect log HOST TEXT…
+//	expect unlogged HOST TEXT…    no line has them all; first expect what came after
 //	expect stat HOST NAME OP N
 //
 // What a host's program has seen since the script began; the sum of the samples of its proxy's metric with these labels among

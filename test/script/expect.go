@@ -15,7 +15,7 @@ import (
 
 // aside says that an expect line is not about the responses themselves, but about what is known a moment later.
 func aside(l Line) bool {
-	return len(l.Words) > 1 && slices.Contains([]string{"seen", "metric", "log", "stat"}, l.Words[1])
+	return len(l.Words) > 1 && slices.Contains([]string{"seen", "metric", "log", "unlogged", "stat"}, l.Words[1])
 }
 
 func (r *run) expect(l Line) error {

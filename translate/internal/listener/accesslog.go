@@ -5,7 +5,6 @@ import (
 
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 	meshconfig "istio.io/api/mesh/v1alpha1"
@@ -58,34 +57,24 @@ func jsonFormat() *structpb.Struct {
 	return out
 }
 
-// accessLog is the log that MeshConfig asks for; nil if none.
-func accessLog(mesh *meshconfig.MeshConfig) []*accesslogv3.AccessLog {
-	if mesh.GetAccessLogFile() == "" {
+// accessLog is the log in the format that MeshConfig asks for; nil without a path.
+func accessLog(mesh *meshconfig.MeshConfig, path string) []*accesslogv3.AccessLog {
+	if path == "" {
 		return nil
 	}
-	format := &corev3.SubstitutionFormatString{}
+	format := textLog(mesh.GetAccessLogFormat())
 	if mesh.GetAccessLogEncoding() == meshconfig.MeshConfig_JSON {
 		format.Format = &corev3.SubstitutionFormatString_JsonFormat{JsonFormat: customJSON(mesh.GetAccessLogFormat())}
-	} else {
-		format.Format = &corev3.SubstitutionFormatString_TextFormatSource{TextFormatSource: &corev3.DataSource{
-			Specifier: &corev3.DataSource_InlineString{InlineString: customText(mesh.GetAccessLogFormat())},
-		}}
 	}
-	return []*accesslogv3.AccessLog{{
-		Name: fileLogger,
-		ConfigType: &accesslogv3.AccessLog_TypedConfig{TypedConfig: pb.Any(&filev3.FileAccessLog{
-			Path:            mesh.GetAccessLogFile(),
-			AccessLogFormat: &filev3.FileAccessLog_LogFormat{LogFormat: format},
-		})},
-	}}
+	return []*accesslogv3.AccessLog{fileLog(path, format)}
 }
 
 // listenerLog logs connections for which no filter chain was found; everything else is logged where it is handled.
-func listenerLog(mesh *meshconfig.MeshConfig) []*accesslogv3.AccessLog {
-	if mesh.GetDisableEnvoyListenerLog() {
+func (e Env) listenerLog(side Direction) []*accesslogv3.AccessLog {
+	if e.Mesh.Config.GetDisableEnvoyListenerLog() {
 		return nil
 	}
-	out := accessLog(mesh)
+	out := e.accessLog(side)
 	for _, l := range out {
 		l.Filter = &accesslogv3.AccessLogFilter{FilterSpecifier: &accesslogv3.AccessLogFilter_ResponseFlagFilter{
 			ResponseFlagFilter: &accesslogv3.ResponseFlagFilter{Flags: []string{"NR"}},

@@ -51,7 +51,7 @@ func (e Env) Gateway(in Gateway) *listenerv3.Listener {
 		Address:                pb.Address(in.Bind, in.Port),
 		TrafficDirection:       corev3.TrafficDirection_OUTBOUND,
 		ListenerFiltersTimeout: noTimeout(),
-		AccessLog:              listenerLog(e.Mesh.Config),
+		AccessLog:              e.listenerLog(GatewaySide),
 	}
 	if e.Mesh.Config.GetDefaultConfig().GetGatewayTopology().GetProxyProtocol() != nil {
 		out.ListenerFilters = append(out.ListenerFilters, &listenerv3.ListenerFilter{

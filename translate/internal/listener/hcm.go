@@ -43,7 +43,7 @@ func (e Env) connectionManager(in HTTP) *listenerv3.Filter {
 		UseRemoteAddress:           pb.Bool(in.Side == GatewaySide),
 		StreamIdleTimeout:          pb.Duration(0),
 		UpgradeConfigs:             []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}},
-		AccessLog:                  accessLog(e.Mesh.Config),
+		AccessLog:                  e.accessLog(in.Side),
 		HttpFilters:                e.httpFilters(in.Side, in.Policies, in.Protocol, headers.GetEnvoyDebugHeaders().GetDisabled().GetValue()),
 		ServerHeaderTransformation: hcmv3.HttpConnectionManager_OVERWRITE,
 		// It is the application's to say whether it wants the body.

@@ -74,7 +74,7 @@ func (e Env) inboundListener(name, bind string, port uint32, captured bool, chai
 		FilterChains:                     chains,
 		ContinueOnListenerFiltersTimeout: true,
 		ListenerFiltersTimeout:           e.Mesh.Config.GetProtocolDetectionTimeout(),
-		AccessLog:                        listenerLog(e.Mesh.Config),
+		AccessLog:                        e.listenerLog(InboundSide),
 	}
 	if captured {
 		out.ListenerFilters = append(out.ListenerFilters, originalDst())

@@ -23,6 +23,7 @@ type Env struct {
 	Mesh         *model.Mesh
 	Interception model.Interception
 	IPv6         bool
+	Logs         Logs
 }
 
 // Wildcard is the address that stands for all.

@@ -131,7 +131,7 @@ func (e Env) VirtualOutbound(fallback string) *listenerv3.Listener {
 		Address:          pb.Address(e.Wildcard(), port),
 		TrafficDirection: corev3.TrafficDirection_OUTBOUND,
 		UseOriginalDst:   pb.Bool(true),
-		AccessLog:        listenerLog(e.Mesh.Config),
+		AccessLog:        e.listenerLog(OutboundSide),
 		FilterChains: []*listenerv3.FilterChain{
 			e.blackHole(naming.OutboundBlackHole, port, OutboundSide),
 			{

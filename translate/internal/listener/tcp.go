@@ -49,7 +49,7 @@ func (e Env) tcpFilters(in TCP) []*listenerv3.Filter {
 func (e Env) tcpProxy(in TCP) *listenerv3.Filter {
 	out := &tcpv3.TcpProxy{
 		StatPrefix:                      in.Stat,
-		AccessLog:                       accessLog(e.Mesh.Config),
+		AccessLog:                       e.accessLog(in.Side),
 		IdleTimeout:                     in.Pool.GetIdleTimeout(),
 		MaxDownstreamConnectionDuration: in.Pool.GetMaxConnectionDuration(),
 		TunnelingConfig:                 tunnel(in.Tunnel),
