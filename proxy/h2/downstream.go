@@ -17,6 +17,8 @@ type Downstream struct {
 	out    http2.Head
 	sent   bool // the response is complete
 	stall  time.Duration
+	held   bool         // a tunnel was asked for and doesn't stand yet: nothing is read
+	keyed  bool         // the client sent no Sec-WebSocket-Key, and expects no answer to it
 	batch  *http2.Batch // not nil: what is sent goes there, see Pass
 }
 
@@ -28,6 +30,11 @@ func (d *Downstream) Begin(s *http2.Stream, h *http1.Head) {
 	d.stream, d.sent, d.stall, d.batch = s, false, 0, nil
 	d.body = body{stream: s}
 	requestHead(h, s.Head(), s.Ended())
+	d.held = h.Upgrade || h.Method == http1.MethodConnect
+	d.keyed = h.Upgrade && !h.Has(header.SecWebsocketKey) && header.EqualFold(h.Get(header.Upgrade), "websocket")
+	if d.keyed {
+		h.AddKnown(header.SecWebsocketKey, webSocketKey())
+	}
 }
 
 // End gives back what the exchange held. The stream ends with its handler.
@@ -57,14 +64,31 @@ func (d *Downstream) OnReset(f func()) {
 func (d *Downstream) LimitStalls(limit time.Duration) { d.stall = limit }
 
 // Next implements exchange.Downstream.
-func (d *Downstream) Next(wait, _ bool) (exchange.Piece, error) { return d.body.next(wait) }
+func (d *Downstream) Next(wait, _ bool) (exchange.Piece, error) {
+	if d.held {
+		return exchange.Piece{End: true}, nil
+	}
+	return d.body.next(wait)
+}
 
 // Trailers implements exchange.Downstream.
 func (d *Downstream) Trailers(l *header.List) { addTrailers(l, d.stream.Trailers()) }
 
 // Respond implements exchange.Downstream.
 func (d *Downstream) Respond(h *http1.Head, first exchange.Piece) error {
+	if h.Framing == http1.FramingTunnel {
+		d.held = false
+		if d.keyed {
+			h.RemoveName(webSocketAccept)
+		}
+	}
 	responseFields(&d.out, h)
+	switch {
+	case h.Status == 101:
+		d.out.Status = 200 // RFC 8441 section 5
+	case d.held && h.Status/100 == 2:
+		d.out.Status = 502 // to HTTP/1 it means that there is no upgrade, here it would mean that there is one
+	}
 	end := first.End && len(first.Data) == 0
 	var err error
 	if d.batch != nil {

@@ -1,6 +1,11 @@
 package h2
 
 import (
+	"crypto/sha1" //nolint:gosec // WebSocket's handshake is made with it
+	"encoding/base64"
+	"encoding/binary"
+	"math/rand/v2"
+
 	"lateen.dev/lateen/wire/header"
 	"lateen.dev/lateen/wire/http1"
 	"lateen.dev/lateen/wire/http2"
@@ -23,7 +28,52 @@ func requestHead(h *http1.Head, in *http2.Head, ended bool) {
 	h.TrailersOK = h.Has(header.TE)
 	h.ExpectContinue = !ended && header.EqualFold(h.Get(header.Expect), "100-continue")
 	setFraming(h, in, ended)
+	if h.Method == http1.MethodConnect {
+		// What comes before the tunnel stands is no body: an HTTP/1 server would take it for the next request.
+		h.Framing, h.ContentLength, h.ExpectContinue = http1.FramingNone, -1, false
+		h.Remove(header.ContentLength)
+	}
+	if in.Protocol != nil {
+		requestUpgrade(h, in.Protocol)
+	}
 }
+
+// requestUpgrade makes an extended CONNECT (RFC 8441) the request that HTTP/1 asks for an upgrade with.
+func requestUpgrade(h *http1.Head, protocol []byte) {
+	h.Method, h.MethodName, h.Form = http1.MethodGet, methodGET, http1.OriginForm
+	h.Upgrade = true
+	h.AddKnown(header.Upgrade, protocol)
+	h.Fields[len(h.Fields)-1].Hop = true
+}
+
+// grantUpgrade makes a server's consent to an extended CONNECT the 101 of HTTP/1.
+func grantUpgrade(h *http1.Head, protocol, key []byte) {
+	h.Status, h.Phrase, h.Upgrade = 101, nil, true
+	h.AddKnown(header.Upgrade, protocol)
+	h.Fields[len(h.Fields)-1].Hop = true
+	if len(key) > 0 && h.First(webSocketAccept) < 0 {
+		h.AddName(webSocketAccept, acceptOf(key))
+	}
+}
+
+// acceptOf is how a server shows that it speaks WebSocket (RFC 6455 section 4.2.2), which HTTP/2 does without.
+func acceptOf(key []byte) []byte {
+	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+	sum := sha1.Sum(append(append([]byte(nil), key...), guid...)) //nolint:gosec // the protocol wants it; nothing is secret here
+	return base64.StdEncoding.AppendEncode(nil, sum[:])
+}
+
+// webSocketKey makes the nonce that HTTP/1 servers expect.
+func webSocketKey() []byte {
+	nonce := binary.LittleEndian.AppendUint64(nil, rand.Uint64())
+	return base64.StdEncoding.AppendEncode(nil, binary.LittleEndian.AppendUint64(nonce, rand.Uint64()))
+}
+
+var (
+	methodGET       = []byte("GET")
+	methodCONNECT   = []byte("CONNECT")
+	webSocketAccept = header.NewName("sec-websocket-accept")
+)
 
 // responseHead fills h with a stream's response.
 func responseHead(h *http1.Head, in *http2.Head, ended bool) {
@@ -96,6 +146,9 @@ func method(name []byte) http1.Method {
 func requestFields(out *http2.Head, h *http1.Head, defaultScheme string) {
 	out.Reset()
 	out.Method, out.Authority = h.MethodName, h.Authority
+	if h.Upgrade {
+		out.Method, out.Protocol = methodCONNECT, h.Get(header.Upgrade)
+	}
 	if h.Method != http1.MethodConnect {
 		out.Path = h.Path
 		out.Scheme = schemeBytes(h.Scheme, defaultScheme)

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"sync"
@@ -25,6 +26,9 @@ type Upstream struct {
 
 	body body
 	out  http2.Head
+
+	tunnel       bool   // one is asked for
+	upgrade, key []byte // of a request for an upgrade; views of its head
 
 	mu       sync.Mutex    // guards what follows against Cancel
 	stream   *http2.Stream // nil before Send and after Close
@@ -61,8 +65,15 @@ func NewUpstream(conn *http2.Conn, o Options) *Upstream {
 
 // Send implements exchange.Upstream.
 func (u *Upstream) Send(h *http1.Head, first exchange.Piece) error {
+	u.tunnel = h.Upgrade || h.Method == http1.MethodConnect
+	if h.Upgrade {
+		if u.conn.RefusesExtendedConnect() {
+			return fmt.Errorf("%w: the server takes no extended CONNECT, so there can be no upgrade", exchange.ErrProtocol)
+		}
+		u.upgrade, u.key = h.Get(header.Upgrade), h.Get(header.SecWebsocketKey)
+	}
 	requestFields(&u.out, h, u.scheme)
-	end := first.End && len(first.Data) == 0
+	end := first.End && len(first.Data) == 0 && !u.tunnel
 	s, err := u.conn.Open(&u.out, end)
 	if err != nil {
 		return translate(err)
@@ -105,6 +116,13 @@ func (u *Upstream) Response(h *http1.Head, _ bool) (exchange.Piece, error) {
 		return exchange.Piece{}, nil
 	}
 	responseHead(h, in, u.stream.Ended() && u.stream.Trailers() == nil)
+	if u.tunnel && h.Status/100 == 2 {
+		h.Framing, h.ContentLength = http1.FramingTunnel, -1
+		h.Remove(header.ContentLength)
+		if u.upgrade != nil {
+			grantUpgrade(h, u.upgrade, u.key)
+		}
+	}
 	p, err := u.body.next(false)
 	return p, u.failed(err)
 }

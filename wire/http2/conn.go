@@ -311,6 +311,14 @@ func (c *Conn) Available() int {
 	return max(0, int(min(c.peer.maxStreams, maxWindow))-len(c.streams))
 }
 
+// RefusesExtendedConnect tells whether the peer, a server, is known to take no extended CONNECT (RFC 8441). Until its
+// settings have arrived it may.
+func (c *Conn) RefusesExtendedConnect() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.peer.received && !c.peer.extendedHeader
+}
+
 // OnIdle has f called whenever the last open stream has ended. It must not
 // block, nor call into the connection.
 func (c *Conn) OnIdle(f func()) {
