@@ -279,6 +279,9 @@ func (s *scope) domains(svc *model.Service, port uint32, withPort bool) []string
 				add("*." + h) // endpoints have names of their own
 			}
 		}
+		if !strings.HasPrefix(host, "*") && !isIP(host) {
+			add(host + ".") // the absolute name, which some clients keep in Host; as Istio since 1.27
+		}
 	}
 	for _, a := range s.addresses(svc) {
 		if isIP(a) {
