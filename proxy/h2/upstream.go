@@ -90,7 +90,10 @@ func (u *Upstream) Send(h *http1.Head, first exchange.Piece) error {
 	if end || len(first.Data) == 0 {
 		return nil
 	}
-	return u.Write(first, nil)
+	s.SetWriteDeadline(deadline(u.until))
+	err = u.Write(first, nil)
+	s.SetWriteDeadline(time.Time{})
+	return err
 }
 
 // Write implements exchange.Upstream.

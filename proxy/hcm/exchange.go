@@ -22,7 +22,18 @@ func (s *stream) exchange(up exchange.Upstream) (o outcome, done bool) {
 	}
 	s.rec.UpstreamFirstOut = sock.Now().Sub(s.start)
 	began := s.start.Add(s.rec.UpstreamFirstOut)
-	if err := up.Send(s.req, first); err != nil {
+	var flag telemetry.ResponseFlags
+	var detail string
+	if !up.Framed() {
+		// A server that speaks HTTP/2 may open no window for what comes with the head.
+		var at sock.Instant
+		at, flag, detail = s.waitDeadline(began, began)
+		up.Deadline(at)
+	}
+	switch err := up.Send(s.req, first); {
+	case errors.Is(err, exchange.ErrTimeout) && flag != 0:
+		return s.timedOut(flag, detail), false
+	case err != nil:
 		return s.tryFailed(err), false
 	}
 	if !first.End {
