@@ -176,14 +176,15 @@ func (s *stream) responseDeadline() sock.Instant {
 
 // await waits for the response's head.
 func (s *stream) await(up exchange.Upstream, began sock.Instant) (o outcome, done bool) {
-	at, flag, detail := s.waitDeadline(began, began)
+	at, _, _ := s.waitDeadline(began, began)
 	up.Deadline(at)
 	for {
 		first, err := up.Response(&s.resp, s.down.Framed())
 		switch {
 		case errors.Is(err, exchange.ErrTimeout):
 			// The request may have gone on, or been completed, meanwhile: its timeouts count from there.
-			if at, flag, detail = s.waitDeadline(began, began); at == 0 || sock.Now() < at {
+			at, flag, detail := s.waitDeadline(began, began)
+			if at == 0 || sock.Now() < at {
 				up.Deadline(at)
 				continue
 			}

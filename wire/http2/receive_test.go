@@ -13,7 +13,6 @@ import (
 // echoer sends back what it receives, as a Receiver.
 type echoer struct {
 	mu   sync.Mutex
-	owed int
 	done bool
 	fail func(error)
 }
