@@ -75,6 +75,10 @@ func attacks() []attack {
 		{name: "header bomb", send: text("GET / HTTP/1.1\r\nHost: a\r\nX-Bomb: " + strings.Repeat("b", 1<<20)), want: "431"},
 		{name: "many headers", send: text("GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("a: b\r\n", 10_000)), want: "431"},
 		{name: "endless chunk extension", send: text("POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5;" + strings.Repeat("a", 1<<20)), want: "400 431 413"},
+		{name: "huge chunk", send: text("POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n7ffffffffffffff\r\n" + strings.Repeat("a", 4<<20)), want: "408 504 503"},
+		{name: "chunk beyond all numbers", send: text("POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nfffffffffffffffff\r\n" + strings.Repeat("a", 1<<20)), want: "400"},
+		{name: "trailer bomb", send: text("POST /read HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + strings.Repeat("a: b\r\n", 100_000)), want: "400 431"},
+		{name: "pipelining without reading", send: text(strings.Repeat("GET /large HTTP/1.1\r\nHost: a\r\n\r\n", 1000)), want: "200"},
 		{name: "hpack bomb", two: true, want: "reset PROTOCOL_ERROR 431 goaway", send: h2flood(1, func(fr *http2.Framer, _ uint32) error {
 			return fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: bomb[:min(len(bomb), 16000)], EndHeaders: true, EndStream: true})
 		})},
