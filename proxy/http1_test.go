@@ -193,9 +193,15 @@ func TestRoutesAllowUpgrades(t *testing.T) {
 		{"/yes", "websocket", " 200 "}, {"/yes", "WebSocket", " 200 "}, {"/yes", "spdy", " 200 "}, {"/yes", "other", " 403 "},
 		{"/no", "spdy", " 403 "}, {"/", "spdy", " 200 "}, {"/", "websocket", " 403 "}, {"/", "h2c", " 200 "},
 	} {
-		t.Run(tc.path+" "+tc.protocol, func(t *testing.T) { check(t, ask(tc.path, tc.protocol), tc.want) })
+		t.Run(tc.path+" "+tc.protocol, func(t *testing.T) {
+			check(t, ask(tc.path, tc.protocol), tc.want)
+			if tc.protocol != "h2c" {
+				// What comes next was meant for the tunnel that there isn't.
+				check(t, ask(tc.path, tc.protocol), "connection: close", "!(open)")
+			}
+		})
 	}
-	check(t, b.exchange("CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n"), " 404 ")
+	check(t, b.exchange("CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\nGET /evil HTTP/1.1\r\nHost: x\r\n\r\n"), " 404 ", "!/evil", "connection: close", "!(open)")
 	b.listen(manager(t, connect))
 	check(t, b.exchange("CONNECT x:80 HTTP/1.1\r\nHost: x:80\r\n\r\n"), " 403 ")
 }

@@ -49,6 +49,7 @@ func (s *stream) failConnect(e *upstream.ConnectError) {
 	}
 	if !e.Timeout {
 		body += ", transport failure reason: " + failureText(e)
+		reason += "|" + failureText(e)
 	}
 	s.reply(reply{
 		status: 503, flags: telemetry.FlagUpstreamConnectionFailure, body: body,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/wire/http1"
 	"lateen.dev/lateen/wire/sock"
 )
 
@@ -87,9 +88,14 @@ func (p *pump) join() {
 // announceClose tells an HTTP/1 client, with the response's head, that the connection ends with this exchange, because
 // the rest of its request isn't waited for. A response may begin before the request is complete and both go on; but
 // nobody knows at this point, and a client that writes another request into an end that it wasn't told of has lost it.
+//
+// A client whose upgrade or tunnel is refused may have sent what belongs into it, which must not be read as a request.
 func (s *stream) announceClose() {
 	switch {
-	case s.http1 == nil || s.router.whole:
+	case s.http1 == nil:
+	case s.req.Upgrade || s.req.Method == http1.MethodConnect:
+		s.http1.CloseAfter()
+	case s.router.whole:
 	case s.pump != nil && !s.pump.ended.Load(), s.pump == nil && !s.http1.Finish():
 		s.http1.CloseAfter()
 	}

@@ -64,11 +64,10 @@ func (s *stream) refuse(status int, details string) bool {
 // upgradeOK refuses an upgrade, or CONNECT, that neither the route nor the manager allows.
 func (s *stream) upgradeOK() bool {
 	h := s.req
-	if h.Upgrade && !s.upgradeAllowed(h.Get(header.Upgrade)) {
-		return s.refuse(403, "upgrade_failed")
-	}
-	if h.Method == http1.MethodConnect && s.decision.Outcome == route.Forward && !s.upgradeAllowed(textConnect) {
-		return s.refuse(403, "upgrade_failed")
+	if h.Upgrade && !s.upgradeAllowed(h.Get(header.Upgrade)) ||
+		h.Method == http1.MethodConnect && s.decision.Outcome == route.Forward && !s.upgradeAllowed(textConnect) {
+		s.reply(reply{status: 403, details: "upgrade_failed"})
+		return false
 	}
 	return true
 }
