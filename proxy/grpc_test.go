@@ -137,3 +137,35 @@ func decodeSegments(t *testing.T, text []byte) (out []byte) {
 	}
 	return out
 }
+
+// TestResetAfterTheDeadline: a server that gives a call up because its time has passed is heard so, and not as unavailable.
+func TestResetAfterTheDeadline(t *testing.T) {
+	b := newBed(t)
+	b.cluster("late", server2(t, func(_ http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Grpc-Timeout") != "" {
+			ctx, cancel := context.WithTimeout(r.Context(), 10*time.Millisecond)
+			defer cancel()
+			<-ctx.Done()
+		}
+		panic(http.ErrAbortHandler)
+	})).Protocol.Version = plan.HTTP2
+	b.listen(manager(t, b.route("/", "late")))
+	for timeout, want := range map[string]string{"": "14", "10m": "4", "1H": "14"} {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", "http://"+b.addr+"/a.B/C", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/grpc")
+		if timeout != "" {
+			req.Header.Set("Grpc-Timeout", timeout)
+		}
+		resp, err := client(t, true).Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Header.Get("Grpc-Status"); got != want {
+			t.Errorf("timeout %q: status %s, want %s", timeout, got, want)
+		}
+	}
+}

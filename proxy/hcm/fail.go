@@ -4,8 +4,10 @@ import (
 	"errors"
 
 	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/proxy/route"
 	"lateen.dev/lateen/proxy/upstream"
 	"lateen.dev/lateen/telemetry"
+	"lateen.dev/lateen/wire/sock"
 )
 
 // fail answers with the last try's failure.
@@ -92,5 +94,14 @@ func (s *stream) failReset(o *outcome) {
 	if s.router.retry.Retries() > 0 {
 		body = "upstream connect error or disconnect/reset before headers. retried and the latest reset reason: " + reason
 	}
-	s.reply(reply{status: status, flags: flag, body: body, details: "upstream_reset_before_response_started{" + underscored(reason) + "}"})
+	r := reply{status: status, flags: flag, body: body, details: "upstream_reset_before_response_started{" + underscored(reason) + "}"}
+	if s.grpc && errors.Is(o.err, exchange.ErrReset) {
+		// gRPC's servers reset a call whose time is up. The client, whose own clock may be behind, must hear the same.
+		if d := route.GRPCTimeout(&s.head); d > 0 && sock.Now().Sub(s.start) >= d {
+			r.grpcStatus = grpcDeadlineExceeded
+		}
+	}
+	s.reply(r)
 }
+
+const grpcDeadlineExceeded = 4

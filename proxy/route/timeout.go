@@ -94,6 +94,12 @@ func millis(h plan.Head, name header.Name, into *time.Duration) bool {
 	return true
 }
 
+// GRPCTimeout is how long a request's client waits, by its grpc-timeout; 0 is for ever.
+func GRPCTimeout(h plan.Head) time.Duration {
+	v, _ := h.Header(grpcTimeout)
+	return parseGRPCTimeout(v)
+}
+
 // parseGRPCTimeout reads at most 8 digits and a unit; 0 for anything else.
 func parseGRPCTimeout(v []byte) time.Duration {
 	if len(v) < 2 || len(v) > 9 {
