@@ -54,6 +54,7 @@ func (c *checker) meshConfig(at path, m *meshconfig.MeshConfig) {
 	c.retries(at.to("defaultHttpRetryPolicy"), m.DefaultHttpRetryPolicy)
 	c.extensionProviders(at.to("extensionProviders"), m.ExtensionProviders)
 	c.defaultProxy(at.to("defaultConfig"), m.DefaultConfig)
+	c.configSources(at.to("configSources"), m.ConfigSources)
 }
 
 func (c *checker) extensionProviders(at path, providers []*meshconfig.MeshConfig_ExtensionProvider) {
