@@ -79,7 +79,7 @@ func (c *Conn) takeOutLocked() []byte {
 
 // wroteLocked takes note of a write.
 func (c *Conn) wroteLocked(p []byte, err error) {
-	if cap(p) <= keepBuffer {
+	if cap(p) <= keepBuffer || len(p) >= cap(p)/4 {
 		c.spare = p[:0]
 	}
 	if err != nil {

@@ -1,13 +1,10 @@
 package http2
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"sync"
 	"time"
-
-	"golang.org/x/net/http2/hpack"
 
 	"lateen.dev/lateen/wire/header"
 )
@@ -20,12 +17,16 @@ type Transport interface {
 }
 
 const (
-	// readBuffer is what one read may bring.
-	readBuffer = 32 << 10
+	// minRead and maxRead are what one read may bring: a connection that fills
+	// its buffer gets a larger one, up to several frames, and one that needs only
+	// an eighth of it for smallReads reads gets a smaller one.
+	minRead    = 8 << 10
+	maxRead    = 128 << 10
+	smallReads = 100
 	// maxPending is how many bytes may wait for the transport before writers of
 	// bodies have to wait.
 	maxPending = 256 << 10
-	// keepBuffer is the largest output buffer that is kept for reuse.
+	// keepBuffer is the largest buffer that is kept for reuse without need.
 	keepBuffer = 64 << 10
 	// recentResets is how many streams that we reset are remembered: frames for
 	// them are on their way and no error.
@@ -60,9 +61,7 @@ type Conn struct {
 	full       bool      // writers of bodies wait for out to shrink
 	blocked    []*Stream // that wait for windows or for out to shrink
 	events     []event   // for receivers
-	enc        *hpack.Encoder
-	block      bytes.Buffer
-	names      map[string]string // copies of what the encoder may keep
+	enc        *encoder
 
 	sendWindow  int64
 	recvUnacked uint32 // consumed, and not yet given back to the peer
@@ -115,11 +114,10 @@ func NewClient(t Transport, cfg Config) *Conn {
 func newConn(t Transport, cfg Config) *Conn {
 	c := &Conn{
 		transport: t, cfg: cfg.withDefaults(), signal: make(chan struct{}, 1), streams: map[uint32]*Stream{},
-		names: map[string]string{}, sendWindow: initialWindow,
+		enc: newEncoder(), sendWindow: initialWindow,
 		peer: peerSettings{initialWindow: initialWindow, maxFrame: minMaxFrameSize, maxStreams: 100},
 	}
 	c.try, _ = t.(tryWriter)
-	c.enc = hpack.NewEncoder(&c.block)
 	c.read.init(c)
 	return c
 }
@@ -356,7 +354,7 @@ func (c *Conn) openLocked(h *Head, end bool) (*Stream, error) {
 
 // encodeLocked appends a header section.
 func (c *Conn) encodeLocked(s *Stream, h *Head, end bool) {
-	c.block.Reset()
+	c.enc.begin()
 	c.encodePseudo(":method", h.Method)
 	c.encodePseudo(":scheme", h.Scheme)
 	c.encodePseudo(":authority", h.Authority)
@@ -368,7 +366,7 @@ func (c *Conn) encodeLocked(s *Stream, h *Head, end bool) {
 	for i := range h.Fields {
 		c.encodeField(&h.Fields[i])
 	}
-	c.out = appendHeaderFrames(c.out, c.block.Bytes(), s.id, end, c.peer.maxFrame)
+	c.out = appendHeaderFrames(c.out, c.enc.block, s.id, end, c.peer.maxFrame)
 	if end {
 		s.sendEnd = true
 		c.finishLocked(s)

@@ -4,49 +4,23 @@ import (
 	"strconv"
 	"unsafe"
 
-	"golang.org/x/net/http2/hpack"
-
 	"lateen.dev/lateen/wire/header"
 )
 
-// maxNames bounds the copies of names and values that the encoder's dynamic
-// table may refer to.
-const maxNames = 512
-
-// view reads bytes as a string without a copy. The encoder keeps no reference
-// to fields that it does not index, so this is safe for those.
+// view reads bytes as a string without a copy, for functions that don't keep it.
 func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // bytesOf reads a string as bytes that nobody may change.
 func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
-// keep returns a string of b's content that lives as long as needed. Recurring
-// content is copied once.
-func (c *Conn) keep(b []byte) string {
-	if s, ok := c.names[view(b)]; ok {
-		return s
-	}
-	if len(c.names) >= maxNames {
-		clear(c.names)
-	}
-	s := string(b)
-	c.names[s] = s
-	return s
-}
-
 func (c *Conn) encodePseudo(name string, value []byte) {
-	if value == nil {
-		return
+	if value != nil {
+		c.enc.field(bytesOf(name), value, name == ":path" && len(value) > maxIndexedValue)
 	}
-	f := hpack.HeaderField{Name: name, Value: view(value), Sensitive: true}
-	if name != ":path" || len(value) <= maxIndexedValue {
-		f.Value, f.Sensitive = c.keep(value), false
-	}
-	c.encode(f)
 }
 
 func (c *Conn) encodeStatus(status int) {
-	c.encode(hpack.HeaderField{Name: ":status", Value: statusText(status)})
+	c.enc.field(bytesOf(":status"), bytesOf(statusText(status)), false)
 }
 
 // statusText avoids formatting the usual ones.
@@ -74,16 +48,13 @@ func (c *Conn) encodeField(f *header.Field) {
 		return
 	}
 	name := lowerName(f)
-	if singular(f.ID) || len(f.Value) > maxIndexedValue {
-		c.encode(hpack.HeaderField{Name: c.keep(name), Value: view(f.Value), Sensitive: true})
-		return
+	passing := len(f.Value) > maxIndexedValue && !recurring(f.ID)
+	if singular(f.ID) && len(f.Value) > 1 { // single digits come again
+		// A name that no table has is put into ours once, with the value that it
+		// happens to have, for the fields that follow to refer to.
+		passing = passing || c.enc.nameIndex(name) != 0
 	}
-	c.encode(hpack.HeaderField{Name: c.keep(name), Value: c.keep(f.Value)})
-}
-
-func (c *Conn) encode(f hpack.HeaderField) {
-	// Writing to a bytes.Buffer cannot fail.
-	_ = c.enc.WriteField(f)
+	c.enc.field(name, f.Value, passing)
 }
 
 // lowerName is the name in lower case, as HTTP/2 wants it: HTTP/1 keeps the
@@ -106,14 +77,23 @@ func lowerName(f *header.Field) []byte {
 	return f.Name
 }
 
+// recurring names have long values that stay the same for a client or a proxy.
+func recurring(id header.ID) bool {
+	switch id {
+	case header.XEnvoyPeerMetadata, header.XEnvoyPeerMetadataID, header.XForwardedClientCert, header.UserAgent:
+		return true
+	}
+	return false
+}
+
 // singular names have another value in every message, or one that should not
 // be remembered.
 func singular(id header.ID) bool {
 	switch id {
 	case header.XRequestID, header.Traceparent, header.Tracestate, header.XB3TraceID, header.XB3SpanID, header.XB3ParentSpanID,
-		header.B3, header.ContentLength, header.Date, header.Authorization, header.ProxyAuthorization, header.Cookie,
+		header.B3, header.ContentLength, header.Authorization, header.ProxyAuthorization, header.Cookie,
 		header.SetCookie, header.ETag, header.LastModified, header.GRPCMessage, header.GRPCStatusDetailsBin, header.GRPCTimeout,
-		header.XEnvoyUpstreamServiceTime, header.XEnvoyExpectedRqTimeoutMS, header.XForwardedFor, header.SecWebsocketKey:
+		header.XEnvoyUpstreamServiceTime, header.XForwardedFor, header.SecWebsocketKey:
 		return true
 	}
 	return false

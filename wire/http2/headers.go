@@ -2,8 +2,11 @@ package http2
 
 import (
 	"encoding/binary"
+	"unsafe"
 
 	"golang.org/x/net/http2/hpack"
+
+	"lateen.dev/lateen/wire/header"
 )
 
 // fieldOverhead is what RFC 9113 section 6.5.2 adds to each field's size.
@@ -129,7 +132,41 @@ func (r *reader) field(f hpack.HeaderField) {
 		r.headErr = h.addPseudo(f.Name, bytesOf(f.Value))
 		return
 	}
-	r.headErr = h.addField(bytesOf(f.Name), bytesOf(f.Value))
+	v := &r.vetted[vettedSlot(f.Name, f.Value)]
+	if v.is(f.Name, f.Value) {
+		h.pseudoEnded = true
+		h.AddID(v.id, bytesOf(f.Name), bytesOf(f.Value))
+		return
+	}
+	at := len(h.Fields)
+	if r.headErr = h.addField(bytesOf(f.Name), bytesOf(f.Value)); r.headErr == nil && len(f.Value) <= vettedValue {
+		if id := h.Fields[at].ID; id != header.ContentLength && id != header.TE {
+			*v = vetted{name: f.Name, value: f.Value, id: id}
+		}
+	}
+}
+
+// vetted is a field that has been found valid before. The decoder's tables give
+// the same strings for a field that comes again, so that it is known by where
+// they lie.
+type vetted struct {
+	name, value string
+	id          header.ID
+}
+
+const (
+	vettedSize  = 64
+	vettedValue = 128 // longest value, so that little is held on to
+)
+
+func vettedSlot(name, value string) uintptr {
+	n, v := uintptr(unsafe.Pointer(unsafe.StringData(name))), uintptr(unsafe.Pointer(unsafe.StringData(value)))
+	return (n>>3 ^ n>>9 ^ v>>4 ^ v>>10) % vettedSize
+}
+
+func (v *vetted) is(name, value string) bool {
+	return len(v.name) == len(name) && len(v.value) == len(value) && len(name) > 0 &&
+		unsafe.StringData(v.name) == unsafe.StringData(name) && unsafe.StringData(v.value) == unsafe.StringData(value)
 }
 
 // accept begins a stream of the client's.

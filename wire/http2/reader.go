@@ -14,7 +14,10 @@ type reader struct {
 	c       *Conn
 	dec     *hpack.Decoder
 	preface int // bytes of the client's preface still to come
-	part    []byte
+
+	buf   []byte
+	have  int // bytes of buf that wait for the rest of their frame
+	small int // reads in a row that buf was far too large for
 
 	// The header section that is being received.
 	block       []byte // fragments, when it came in several frames
@@ -24,6 +27,7 @@ type reader struct {
 	head        *Head
 	headErr     error
 	scratch     Head // for trailers that a receiver looks at once
+	vetted      [vettedSize]vetted
 
 	batch Batch // what the frames of one read have made
 
@@ -46,11 +50,11 @@ func (r *reader) init(c *Conn) {
 
 // loop reads until the connection ends.
 func (r *reader) loop(in io.Reader) error {
-	buf := make([]byte, readBuffer)
+	r.buf = make([]byte, minRead)
 	for {
-		n, err := in.Read(buf)
+		n, err := in.Read(r.buf[r.have:])
 		if n > 0 {
-			ferr := r.feed(buf[:n])
+			ferr := r.take(n)
 			r.c.burst(&r.batch)
 			if ferr != nil {
 				return ferr
@@ -62,6 +66,31 @@ func (r *reader) loop(in io.Reader) error {
 	}
 }
 
+// take handles the frames that are complete with the n bytes that have come,
+// and makes room for the next.
+func (r *reader) take(n int) error {
+	end := r.have + n
+	used, err := r.feed(r.buf[:end])
+	if err != nil {
+		return err
+	}
+	rest := r.buf[used:end]
+	switch size := len(r.buf); {
+	case end == size && size < maxRead:
+		r.buf = make([]byte, 2*size)
+		r.small = 0
+	case end > size/8 || size == minRead:
+		r.small = 0
+	case r.small < smallReads:
+		r.small++
+	default:
+		r.buf = make([]byte, size/2)
+		r.small = 0
+	}
+	r.have = copy(r.buf, rest)
+	return nil
+}
+
 // readError prefers the reason why somebody closed the transport.
 func (r *reader) readError(err error) error {
 	r.c.mu.Lock()
@@ -69,7 +98,7 @@ func (r *reader) readError(err error) error {
 	if r.c.closed != nil {
 		return r.c.closed
 	}
-	if errors.Is(err, io.EOF) && (len(r.part) > 0 || r.blockStream != 0) {
+	if errors.Is(err, io.EOF) && (r.have > 0 || r.blockStream != 0) {
 		return io.ErrUnexpectedEOF
 	}
 	return err
@@ -89,34 +118,27 @@ func (c *Conn) burst(b *Batch) {
 	b.Flush()
 }
 
-// feed consumes bytes; a frame that is not complete is kept for the next call.
-func (r *reader) feed(b []byte) error {
-	if len(r.part) > 0 {
-		r.part = append(r.part, b...)
-		b = r.part
-	}
+// feed handles all complete frames in b and says how many bytes they were.
+func (r *reader) feed(b []byte) (int, error) {
+	all := len(b)
 	b, err := r.takePreface(b)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for r.preface == 0 {
 		f, size, complete, err := parseFrame(b, minMaxFrameSize)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if !complete {
 			break
 		}
 		if err := r.frame(&f); err != nil {
-			return err
+			return 0, err
 		}
 		b = b[size:]
 	}
-	r.part = append(r.part[:0], b...)
-	if len(b) == 0 && cap(r.part) > keepBuffer {
-		r.part = nil
-	}
-	return nil
+	return all - len(b), nil
 }
 
 // takePreface checks the client's preface as far as it has come.
@@ -403,8 +425,7 @@ func (r *reader) settings(f *frame) error {
 func (c *Conn) settingLocked(id settingID, v uint32) error {
 	switch id {
 	case settingHeaderTableSize:
-		c.enc.SetMaxDynamicTableSizeLimit(min(v, tableSize))
-		c.enc.SetMaxDynamicTableSize(min(v, tableSize))
+		c.enc.setMax(min(v, tableSize))
 	case settingEnablePush:
 		if v > 1 || (!c.server && v == 1) {
 			return connError(ProtocolError, "ENABLE_PUSH is %d", v)

@@ -177,6 +177,10 @@ func (s *Stream) Send(b *Batch, p []byte, end bool) (kept int, err error) {
 		p, end = s.sendLocked(p, end)
 	}
 	if kept = len(p); kept > 0 || end {
+		if s.queueOff > 0 && len(s.queue)+len(p) > cap(s.queue) {
+			s.queue = s.queue[:copy(s.queue, s.queue[s.queueOff:])]
+			s.queueOff = 0
+		}
 		s.queue = append(s.queue, p...)
 		s.queueEnd = end
 		c.blockLocked(s)

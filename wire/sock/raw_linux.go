@@ -331,7 +331,7 @@ func (t *rawTransport) shutdown() error {
 }
 
 // largeIO is where a system call copies enough to tell the scheduler about it.
-const largeIO = 32 << 10
+const largeIO = 128 << 10
 
 func rawRead(fd uintptr, p []byte) (int, syscall.Errno) {
 	return rawIO(syscall.SYS_READ, fd, unsafe.Pointer(unsafe.SliceData(p)), len(p), len(p) > largeIO)
