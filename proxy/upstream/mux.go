@@ -190,7 +190,7 @@ func (p *pool) sweep2(now sock.Instant, timeout time.Duration) {
 func config2(o *plan.HTTP2Options) http2.Config {
 	return http2.Config{
 		MaxConcurrentStreams: o.MaxConcurrentStreams, StreamWindow: o.InitialStreamWindow, ConnWindow: o.InitialConnectionWindow,
-		EnableConnect: o.AllowConnect,
+		EnableConnect: o.AllowConnect, PingInterval: o.PingInterval, PingTimeout: o.PingTimeout,
 	}
 }
 

@@ -1,5 +1,7 @@
 package http2
 
+import "time"
+
 // Config bounds what a peer may do. The zero value means Default.
 type Config struct {
 	// MaxConcurrentStreams is how many streams the peer may have open.
@@ -26,6 +28,9 @@ type Config struct {
 	MaxPings int
 	// EnableConnect announces extended CONNECT (RFC 8441), for servers.
 	EnableConnect bool
+	// PingInterval is how often the peer is asked, by PING, whether it is still
+	// there; 0 is never. It has PingTimeout to answer, by default as long.
+	PingInterval, PingTimeout time.Duration
 }
 
 // Default returns the limits of a proxy among services.
@@ -59,6 +64,9 @@ func (c Config) withDefaults() Config {
 		if *f.v == 0 {
 			*f.v = *f.d
 		}
+	}
+	if c.PingTimeout <= 0 {
+		c.PingTimeout = c.PingInterval
 	}
 	c.StreamWindow = min(c.StreamWindow, maxWindow)
 	c.ConnWindow = min(max(c.ConnWindow, initialWindow), maxWindow)

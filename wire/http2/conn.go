@@ -80,6 +80,8 @@ type Conn struct {
 	resetAt   int
 	pingData  [8]byte
 	pinged    func()
+	alive     *time.Timer // of the keep-alive; nil without
+	asked     bool        // an answer to its PING is awaited
 }
 
 // peerSettings are what the peer told.
@@ -149,6 +151,7 @@ func (c *Conn) Run() error {
 	var writer sync.WaitGroup
 	writer.Go(c.writeLoop)
 	c.wake()
+	c.startAlive()
 	err := c.read.loop(c.transport)
 	c.mu.Lock()
 	graceful := errors.Is(err, io.EOF) && (len(c.streams) == 0 || c.draining) || c.closed == errDrained
@@ -159,6 +162,9 @@ func (c *Conn) Run() error {
 	c.failLocked(err)
 	if c.hangUp != nil {
 		c.hangUp.Stop()
+	}
+	if c.alive != nil {
+		c.alive.Stop()
 	}
 	c.mu.Unlock()
 	c.wake()

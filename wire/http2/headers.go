@@ -372,6 +372,10 @@ func (c *Conn) ping(f *frame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f.has(flagAck) {
+		if [8]byte(f.payload) == aliveData {
+			c.answeredLocked()
+			return nil
+		}
 		if pinged := c.pinged; pinged != nil && [8]byte(f.payload) == c.pingData {
 			c.pinged = nil
 			pinged()
