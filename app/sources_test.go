@@ -75,7 +75,7 @@ func newBench(t *testing.T) *bench {
 	return b
 }
 
-// wanted opens a fake; an error instead if there is one.
+// wantedFake opens a fake; an error instead if there is one.
 func (b *bench) wantedFake(id string, f *fake, err error) wantedSource {
 	return wantedSource{id: id, name: f.name, open: func() (source.Source, error) {
 		b.mu.Lock()
@@ -111,6 +111,7 @@ func TestSourcesComeAndGo(t *testing.T) {
 		first, second := b.wantedFake("1", one, nil), b.wantedFake("2", two, nil)
 		b.want([]wantedSource{first, second})
 		one.batches <- batch(true, "a", "b")
+		synctest.Wait()
 		two.batches <- batch(true, "c")
 		if err := b.wait(t.Context(), time.Minute, func([]string) { t.Error("nothing is missing") }); err != nil {
 			t.Error(err)
@@ -118,6 +119,7 @@ func TestSourcesComeAndGo(t *testing.T) {
 		b.want([]wantedSource{second})
 		synctest.Wait()
 		two.batches <- batch(false, "d")
+		synctest.Wait()
 		b.want([]wantedSource{first, second})
 		one.batches <- batch(true)
 		synctest.Wait()
@@ -144,7 +146,7 @@ func TestSourcesThatFail(t *testing.T) {
 			t.Errorf("waited until %v, missing %v", err, missing)
 		}
 		one.batches <- batch(true, "a")
-		if err := b.wait(t.Context(), time.Minute, nil); err != nil {
+		if err := b.wait(t.Context(), time.Minute, func([]string) { t.Error("it has told") }); err != nil {
 			t.Error(err)
 		}
 		one.fail <- errors.New("lost")
