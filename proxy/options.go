@@ -8,6 +8,7 @@ import (
 
 	"lateen.dev/lateen/identity"
 	"lateen.dev/lateen/proxy/listen"
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/upstream"
 	"lateen.dev/lateen/telemetry"
@@ -46,6 +47,8 @@ type Options struct {
 	// nil. Hold keeps listeners from accepting until Begin.
 	Inherit func(key string) net.Listener
 	Hold    bool
+	// Overload says when requests and connections are refused; nil never does.
+	Overload *overload.State
 	// OpenLog opens an access log; nil opens files with telemetry.OpenFileSink.
 	OpenLog func(path string) (LogSink, error)
 }

@@ -54,9 +54,9 @@ func New(o Options) (*Proxy, error) {
 	p.transport = transport.NewSource(o.Current, o.Identity)
 	p.clusters = upstream.NewSet(upstream.Options{Shards: o.Shards, Transport: p.transport, Dial: o.Dial, Resolver: o.Resolver})
 	p.listeners = listen.New(listen.Options{
-		Sockets: o.Sockets, Serve: p.serve, Shards: o.Shards, MaxConnections: o.MaxConnections, DrainTime: o.DrainTime, Inherit: o.Inherit, Hold: o.Hold, Logger: o.Logger,
+		Sockets: o.Sockets, Serve: p.serve, Shards: o.Shards, MaxConnections: o.MaxConnections, DrainTime: o.DrainTime, Inherit: o.Inherit, Hold: o.Hold, Overload: o.Overload, Logger: o.Logger,
 	})
-	p.http = &hcm.Engine{Current: o.Current, Self: self, Standard: o.Standard, Logger: o.Logger, URI: p.uri}
+	p.http = &hcm.Engine{Current: o.Current, Self: self, Standard: o.Standard, Logger: o.Logger, URI: p.uri, Overload: o.Overload}
 	p.tcp = &tcp.Engine{Current: o.Current, Self: self, Standard: o.Standard, Logger: o.Logger}
 	return p, nil
 }

@@ -24,7 +24,7 @@ func (p *Proxy) serveAdmin(ctx context.Context, l net.Listener) error {
 
 func (p *Proxy) adminOptions() admin.Options {
 	o := admin.Options{
-		Store: p.store, Current: p.current, Bootstrap: p.bootstrap, Hosts: p.hosts, Bound: p.bound, Stats: p.engine.Stats,
+		Store: p.store, Current: p.current, Bootstrap: p.bootstrap, Hosts: p.hosts, Bound: p.bound, Stats: p.stats,
 		Prometheus: p.metrics.Handler(), Levels: p.config.Scopes, Quit: p.Quit,
 		Drain: func(d admin.Drain) {
 			p.engine.DrainListeners(proxy.DrainOptions{InboundOnly: d.InboundOnly, Graceful: d.Graceful, SkipExit: d.SkipExit})

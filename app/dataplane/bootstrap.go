@@ -47,6 +47,12 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	if p.bootstrap, p.node, err = bootstrap.Describe(b.Node, b.Raw); err != nil {
 		return err
 	}
+	for _, field := range b.Ignored {
+		p.log.Info("a field of the bootstrap makes no difference to this proxy", "field", field)
+	}
+	if err := p.watchOverload(&b.Overload); err != nil {
+		return fmt.Errorf("bootstrap %s: %w", o.File, err)
+	}
 	r, err := openRestart(ctx, o.Restart)
 	if err != nil {
 		return err
@@ -103,7 +109,7 @@ func (p *Proxy) loadStatic(b *bootstrap.Bootstrap, o BootstrapOptions, r *restar
 	p.engine, err = proxy.New(proxy.Options{Current: p.current, Logger: p.config.Scopes.Logger("engine"), NodeID: b.Node.GetId(),
 		InstanceName: b.Node.GetId(), Labels: telemetry.Peer{Workload: b.Node.GetCluster()},
 		Standard: telemetry.NewStandard(p.metrics, p.config.Version), DrainTime: o.DrainTime,
-		Inherit: r.take, Hold: true})
+		Inherit: r.take, Hold: true, Overload: &p.overload.State, MaxConnections: b.Overload.MaxConnections})
 	if err != nil {
 		return err
 	}

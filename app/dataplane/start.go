@@ -20,6 +20,7 @@ import (
 	"lateen.dev/lateen/proxy/compile"
 	"lateen.dev/lateen/proxy/dns"
 	"lateen.dev/lateen/proxy/listen"
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/state"
 	"lateen.dev/lateen/proxy/upstream"
@@ -46,6 +47,7 @@ type Proxy struct {
 	quit                chan struct{}
 	quitOnce            sync.Once
 	restart             *restart // nil but for a proxy with a bootstrap file
+	overload            *overload.Manager
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -68,6 +70,9 @@ func Start(_ context.Context, c Config) (*Proxy, error) {
 	n := node(&c).Encode()
 	p.nodeID, p.nodeCluster = n.GetId(), n.GetCluster()
 	if p.bootstrap, p.node, err = bootstrap.Describe(n, nil); err != nil {
+		return nil, err
+	}
+	if err := p.watchOverload(nil); err != nil {
 		return nil, err
 	}
 	if err := p.buildEngine(); err != nil {
@@ -112,6 +117,7 @@ func (p *Proxy) runEngine() {
 	p.engineDone = cancel
 	p.engineWG.Go(func() { p.engine.Run(ctx) })
 	p.engineWG.Go(func() { rest.Watch(ctx) })
+	p.engineWG.Go(func() { p.overload.Run(ctx) })
 }
 
 // buildEngine makes the engine and the store that feeds it.
@@ -125,6 +131,7 @@ func (p *Proxy) buildEngine() error {
 	p.engine, err = proxy.New(proxy.Options{
 		Current: p.current, Logger: c.Scopes.Logger("engine"), Identity: p.holder, NodeID: p.nodeID, InstanceName: c.Name,
 		Labels: c.peer(), Standard: telemetry.NewStandard(p.metrics, c.Version), Sockets: c.sockets(), Dial: c.dialer, OpenLog: c.openLog,
+		Overload: &p.overload.State,
 	})
 	if err != nil {
 		return err

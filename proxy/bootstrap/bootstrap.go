@@ -7,7 +7,7 @@
 // A program that reads bootstraps must link proxy/compile, too, so that the
 // extensions inside are known.
 //
-// May import: xds.
+// May import: xds, proxy/overload.
 package bootstrap
 
 import (
@@ -51,6 +51,7 @@ type Bootstrap struct {
 	ADS, ADSTarget              string
 	Delta                       bool
 	WantListeners, WantClusters bool
+	Overload                    Overload
 	// Ignored are fields that were given and make no difference here.
 	Ignored []string
 }
@@ -95,9 +96,12 @@ func Parse(name string, text []byte) (*Bootstrap, error) {
 	if err := b.discovery(raw.GetDynamicResources()); err != nil {
 		return nil, fmt.Errorf("bootstrap %s: dynamic_resources: %w", name, err)
 	}
+	if err := b.overload(raw); err != nil {
+		return nil, fmt.Errorf("bootstrap %s: %w", name, err)
+	}
 	raw.ProtoReflect().Range(func(f protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
 		switch f.Name() {
-		case "node", "static_resources", "dynamic_resources", "admin":
+		case "node", "static_resources", "dynamic_resources", "admin", "overload_manager", "layered_runtime":
 		default:
 			b.Ignored = append(b.Ignored, string(f.Name()))
 		}

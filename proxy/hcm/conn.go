@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lateen.dev/lateen/proxy/h1"
@@ -30,6 +31,8 @@ type conn struct {
 	scheme     string
 
 	local, remote, direct netip.AddrPort
+	// told says that an HTTP/2 client was asked to go.
+	told atomic.Bool
 
 	mu    sync.Mutex // guards what follows: HTTP/2 streams share the connection
 	peers peerCache
@@ -119,8 +122,15 @@ func (c *conn) Handle(d *h1.Conn) {
 	if limit := c.m.cfg.Limits.MaxRequestsPerConnection; limit > 0 && d.Requests() >= uint64(limit) {
 		d.CloseAfter()
 	}
+	if c.m.engine.Overload.CloseConnections() {
+		s.stat.cxKeepAliveOff.Add(1)
+		d.CloseAfter()
+	}
 	s.client, s.http1 = d.Sock(), d
 	s.run()
+	if c.acc.Drain.Draining() {
+		s.stat.cxDrainClose.Add(1)
+	}
 	s.give()
 }
 
@@ -156,7 +166,7 @@ func (c *conn) serve2() error {
 		return c.http2.Streams() > 0
 	}
 	t.timeout = c.m.cfg.Timeouts.Idle
-	c.acc.OnDrain(func(bool) { c.http2.Drain() })
+	c.acc.OnDrain(func(bool) { c.ask() })
 	if !c.m.filter.waits {
 		c.http2.OnStream(c.pass)
 	}
@@ -184,8 +194,16 @@ func (s *stream) serve(f func(*stream)) {
 	d.End()
 	s.give()
 	if c.draining() {
-		c.http2.Drain()
+		c.ask()
 	}
+}
+
+// ask asks an HTTP/2 client to go.
+func (c *conn) ask() {
+	if c.told.CompareAndSwap(false, true) {
+		c.m.stat(c.acc.Shard).cxDrainClose.Add(1)
+	}
+	c.http2.Drain()
 }
 
 // transport2 lets an HTTP/2 connection read from a socket, and ends it when nothing comes for the idle timeout and

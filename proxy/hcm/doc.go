@@ -13,5 +13,5 @@
 // ended when Serve returns, except mirrored requests, which Engine.Wait waits for.
 //
 // May import: wire, telemetry, lib, proxy/plan, proxy/route, proxy/listen, proxy/exchange, proxy/h1, proxy/h2,
-// proxy/upstream, proxy/peer, proxy/filter.
+// proxy/upstream, proxy/peer, proxy/filter, proxy/overload.
 package hcm

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/proxy/peer"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/telemetry"
@@ -22,6 +23,8 @@ type Engine struct {
 	Logger   *slog.Logger
 	// URI returns this workload's SPIFFE id, or "". May be nil.
 	URI func() string
+	// Overload says when requests are refused; may be nil.
+	Overload *overload.State
 
 	stamps   stamps
 	mirrors  sync.WaitGroup
@@ -58,6 +61,7 @@ type statShard struct {
 	rqReset, rqTimeout, rqIdleTimeout, rqTooLarge, cxErr atomic.Int64
 	rbacAllowed, rbacDenied, shadowAllowed, shadowDenied atomic.Int64
 	delaysInjected, abortsInjected, faultsActive         atomic.Int64
+	rqOverload, cxKeepAliveOff, cxDrainClose             atomic.Int64
 	_                                                    [64]byte
 }
 
@@ -83,6 +87,9 @@ func (s *Stats) Each(f func(name string, value int64)) {
 	sum("downstream_rq_idle_timeout", func(s *statShard) *atomic.Int64 { return &s.rqIdleTimeout })
 	sum("downstream_rq_too_large", func(s *statShard) *atomic.Int64 { return &s.rqTooLarge })
 	sum("downstream_cx_protocol_error", func(s *statShard) *atomic.Int64 { return &s.cxErr })
+	sum("downstream_rq_overload_close", func(s *statShard) *atomic.Int64 { return &s.rqOverload })
+	sum("downstream_cx_overload_disable_keepalive", func(s *statShard) *atomic.Int64 { return &s.cxKeepAliveOff })
+	sum("downstream_cx_drain_close", func(s *statShard) *atomic.Int64 { return &s.cxDrainClose })
 	sum("rbac.allowed", func(s *statShard) *atomic.Int64 { return &s.rbacAllowed })
 	sum("rbac.denied", func(s *statShard) *atomic.Int64 { return &s.rbacDenied })
 	sum("rbac.shadow_allowed", func(s *statShard) *atomic.Int64 { return &s.shadowAllowed })

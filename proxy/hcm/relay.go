@@ -203,7 +203,7 @@ func (s *stream) end(b *http2.Batch) {
 	s.relay.down = nil
 	s.down2.Leave(b)
 	if c.draining() {
-		c.http2.Drain()
+		c.ask()
 	}
 	s.give()
 }

@@ -34,6 +34,11 @@ func (s *stream) prepare() bool {
 	}
 	s.rec.Method, s.rec.Path, s.rec.Authority = h.MethodName, h.Path, h.Authority
 	s.rec.Request = &s.head
+	if s.m.engine.Overload.RefuseRequests() {
+		s.stat.rqOverload.Add(1)
+		s.reply(reply{status: 503, flags: telemetry.FlagOverloadManager, details: "overload", body: "envoy overloaded"})
+		return false
+	}
 	if !s.normalize() {
 		return false
 	}

@@ -7,5 +7,5 @@
 // Goroutines: one per socket that accepts, one per connection, which serves it to its end. Shutdown waits for all of
 // them. A panic in serving a connection ends that connection only, and is reported.
 //
-// May import: wire, telemetry, lib, proxy/plan.
+// May import: wire, telemetry, lib, proxy/plan, proxy/overload.
 package listen

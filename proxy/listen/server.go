@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/lib/drain"
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/wire/sock"
 )
@@ -31,6 +32,8 @@ type Options struct {
 	MaxConnections int64
 	// DrainTime is how long connections of a changed or removed listener may go on; 45 s by default.
 	DrainTime time.Duration
+	// Overload says when connections are to wait or are refused; nil never does.
+	Overload *overload.State
 	// Inherit returns a listening socket that a process before this one had by that key (see Keyed), or nil. May be nil.
 	Inherit func(key string) net.Listener
 	// Hold keeps listeners from accepting until Begin.
@@ -287,10 +290,18 @@ func (s *Server) reindexLocked() {
 	s.index.Store(ix)
 }
 
+// overloadPause is how often a listener that accepts nothing looks whether it may again.
+const overloadPause = 50 * time.Millisecond
+
 // accept accepts from one socket until it is closed.
 func (s *Server) accept(a *active, sk *Socket) {
 	wait := time.Duration(0)
 	for {
+		for s.opts.Overload.StopAccepting() && !a.stopping.Load() && !a.closed.Load() {
+			if !s.pause(overloadPause) {
+				return
+			}
+		}
 		nc, err := sk.Listener.Accept()
 		if err != nil {
 			if a.closed.Load() || errors.Is(err, net.ErrClosed) {
@@ -328,10 +339,8 @@ func (s *Server) pause(d time.Duration) bool {
 // take starts serving an accepted connection, unless limits forbid it.
 func (s *Server) take(a *active, sk *Socket, nc net.Conn) {
 	g := a.current.Load()
-	limit := g.listener.MaxConnections
-	if (limit > 0 && uint64(a.stats.CxActive.Load()) >= limit) ||
-		(s.opts.MaxConnections > 0 && s.open.Load() >= s.opts.MaxConnections) {
-		a.stats.CxOverflow.Add(1)
+	if refused := s.refuses(g, a, nc); refused != nil {
+		refused.Add(1)
 		_ = nc.Close() // the client sees the close, which is all that it is told
 		return
 	}
@@ -343,6 +352,21 @@ func (s *Server) take(a *active, sk *Socket, nc net.Conn) {
 	}
 	acc.Remote, acc.Destination = acc.Direct, acc.Local
 	s.conwg.Go(func() { s.serve(a, sk, acc) })
+}
+
+// refuses returns the statistic of the limit that forbids a connection, or nil.
+func (s *Server) refuses(g *generation, a *active, nc net.Conn) *atomic.Int64 {
+	limit := g.listener.MaxConnections
+	switch {
+	case s.opts.Overload.RejectConnections(),
+		s.opts.Overload.NearDescriptors(s.open.Load()) && s.opts.Overload.TooManyDescriptors(descriptorOf(nc)):
+		return &a.stats.CxOverloadReject
+	case s.opts.MaxConnections > 0 && s.open.Load() >= s.opts.MaxConnections:
+		return &a.stats.CxGlobalOverflow
+	case limit > 0 && uint64(a.stats.CxActive.Load()) >= limit:
+		return &a.stats.CxOverflow
+	}
+	return nil
 }
 
 // serve serves a connection to its end.

@@ -125,6 +125,17 @@ func getOriginalDst(fd int, at netip.AddrPort) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), uint16(b[2])<<8|uint16(b[3])), nil
 }
 
+// descriptorOf is the number of a connection's descriptor, or -1.
+func descriptorOf(nc net.Conn) int {
+	n := -1
+	if sc, ok := nc.(syscall.Conn); ok {
+		if rc, err := sc.SyscallConn(); err == nil {
+			_ = rc.Control(func(fd uintptr) { n = int(fd) }) // fails only on a closed connection
+		}
+	}
+	return n
+}
+
 func local(nc net.Conn) netip.AddrPort { return addrPort(nc.LocalAddr()) }
 
 func addrPort(a net.Addr) netip.AddrPort {

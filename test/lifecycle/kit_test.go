@@ -177,8 +177,13 @@ func (l *logBuffer) String() string {
 // launch starts a proxy and doesn't wait for it.
 func (c conf) launch(t *testing.T, args ...string) *process {
 	t.Helper()
+	return c.launchBinary(t, binary, args...)
+}
+
+func (c conf) launchBinary(t *testing.T, program string, args ...string) *process {
+	t.Helper()
 	p := &process{t: t, admin: c.Admin, exited: make(chan struct{}), log: &logBuffer{}}
-	p.cmd = exec.Command(binary, append([]string{"-c", c.write(t)}, args...)...)
+	p.cmd = exec.Command(program, append([]string{"-c", c.write(t)}, args...)...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -201,6 +206,14 @@ func (c conf) launch(t *testing.T, args ...string) *process {
 func (c conf) start(t *testing.T, args ...string) *process {
 	t.Helper()
 	p := c.launch(t, args...)
+	p.ready()
+	return p
+}
+
+// startBinary is start with another program, which ends as the proxy.
+func (c conf) startBinary(t *testing.T, program string) *process {
+	t.Helper()
+	p := c.launchBinary(t, program)
 	p.ready()
 	return p
 }
