@@ -73,8 +73,7 @@ func (p *Proxy) Drain(ctx context.Context, quiet, limit time.Duration) {
 	for {
 		if n := p.listeners.Accepted(); n != seen || p.Connections() > 0 {
 			since, seen = time.Now(), n
-		}
-		if time.Since(since) >= quiet {
+		} else if time.Since(since) >= quiet {
 			return
 		}
 		select {

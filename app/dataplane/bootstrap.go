@@ -81,7 +81,11 @@ func (p *Proxy) serveBootstrap(ctx context.Context, o BootstrapOptions, r *resta
 	adminCtx, endAdmin := context.WithCancel(p.ctx)
 	defer endAdmin()
 	if r.admin != nil {
-		p.wg.Go(func() { p.ended("admin", p.serveAdmin(adminCtx, r.admin)) })
+		p.wg.Go(func() {
+			if err := p.serveAdmin(adminCtx, r.admin); adminCtx.Err() == nil {
+				p.ended("admin", err)
+			}
+		})
 	}
 	relieved := p.keep(r, endAdmin)
 	p.log.Info("proxy is ready", "bootstrap", o.File, "restart_epoch", r.epoch())

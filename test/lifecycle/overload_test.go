@@ -92,6 +92,15 @@ overload_manager:
 	if err != nil || resp.StatusCode != 503 || body != "envoy overloaded" {
 		t.Errorf("overloaded: %v %q %v", resp, body, err)
 	}
+	two := traffic.Start(traffic.Options{Kind: traffic.HTTP2, Dial: traffic.Dialer(c.HTTP), Workers: 1, Explain: func(err error) bool {
+		var status *traffic.StatusError
+		return errors.As(err, &status) && status.Status == 503 && status.Body == "envoy overloaded"
+	}})
+	more(t, []*traffic.Load{two}, 5)
+	two.Stop()
+	if failed, why := two.Failed(); failed > 0 || two.Explained() < 5 {
+		t.Errorf("by HTTP/2: %d of %d were refused, others failed: %v", two.Explained(), two.Done(), why)
+	}
 	if p.stat(requestsAction) != 1 || p.stat("http.http.downstream_rq_overload_close") == 0 {
 		t.Error("the statistics don't tell")
 	}

@@ -100,7 +100,18 @@ func TestHotRestartWhenTheOldProcessIsKilled(t *testing.T) {
 	c := newConf(t, b)
 	path := meetingPoint(t)
 	first := c.start(t, "--socket-path", path)
+	idle, idleReader := connect(t, c.HTTP)
+	get(t, idle, idleReader)
+	tunnel, _ := connect(t, c.TCP) // which keeps the first process there
+	if _, err := tunnel.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
 	second := c.start(t, "--socket-path", path)
+	if resp := get(t, idle, idleReader); !resp.Close {
+		t.Error("a connection of the old process is kept")
+	}
+	idle, idleReader = connect(t, c.HTTP)
+	get(t, idle, idleReader)
 	list := loads(t, traffic.Dialer(c.HTTP), traffic.Dialer(c.TCP))
 	first.signal(syscall.SIGKILL)
 	first.wait()
