@@ -1,6 +1,7 @@
 package traffic
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,9 @@ const (
 type Options struct {
 	Kind Kind
 	// Dial opens a connection to the proxy.
-	Dial    func(ctx context.Context) (net.Conn, error)
+	Dial func(ctx context.Context) (net.Conn, error)
+	// Path of HTTP requests; /echo by default.
+	Path    string
 	Workers int
 	// Pause is how long a worker waits between exchanges.
 	Pause time.Duration
@@ -65,6 +68,7 @@ type exchanger interface {
 
 // Start begins to send.
 func Start(o Options) *Load {
+	o.Path = cmp.Or(o.Path, "/echo")
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Load{o: o, cancel: cancel, reasons: map[string]int{}}
 	shared := newClient2(o)

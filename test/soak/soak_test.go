@@ -1,0 +1,24 @@
+package main
+
+import (
+	"flag"
+	"os"
+	"testing"
+	"time"
+)
+
+func TestMain(m *testing.M) {
+	proxy := flag.String(proxyFlag, "", "be the proxy")
+	flag.Parse()
+	if *proxy != "" {
+		os.Exit(proxyMain(*proxy))
+	}
+	os.Exit(m.Run())
+}
+
+// TestSoak is the short form.
+func TestSoak(t *testing.T) {
+	if err := soak(t.Context(), options{duration: 12 * time.Second, load: 0.7}, t.Output()); err != nil {
+		t.Error(err)
+	}
+}
