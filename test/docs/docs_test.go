@@ -21,11 +21,11 @@ import (
 
 const root = "../.."
 
-// build builds the binary once for the test.
+// build builds the binaries once for the test.
 func build(t *testing.T) string {
 	t.Helper()
 	bin := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", bin+"/", "./cmd/lateen")
+	cmd := exec.Command("go", "build", "-o", bin+"/", "./cmd/lateen", "./cmd/lateen-proxy")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
