@@ -143,7 +143,6 @@ func TestWrongFlagsAndNoControlPlane(t *testing.T) {
 	}{
 		{"run --service web --port 8080", []string{"name the program"}},
 		{"run --port 8080 -- true", []string{`"service"`}},
-		{"run --service web -- true", []string{"port"}},
 		{"run --service web --port 0 -- true", []string{"--port", `"0"`}},
 		{"run --service web --port http -- true", []string{"--port", `"http"`}},
 		{"run --service web --port 70000 -- true", []string{"--port", `"70000"`}},
