@@ -118,7 +118,8 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 	m.conn = http2.NewClient(l.Conn, config2(&c.Config().Protocol.HTTP2))
 	m.conn.OnIdle(func() {
 		m.idled.Store(int64(sock.Now()))
-		if p.variant.alone {
+		// A connection that was being made when its host was removed is nobody else's to end.
+		if p.variant.alone || p.host.removed.Load() {
 			c.set.run(m.conn.Drain)
 		}
 	})
@@ -179,6 +180,9 @@ func (p *pool) sweep2(now sock.Instant, timeout time.Duration) {
 	muxes := slices.Clone(p.muxes)
 	p.mu.Unlock()
 	for _, m := range muxes {
+		if m.conn.Streams() == 0 {
+			m.idled.CompareAndSwap(0, int64(now)) // whoever asked for room has not opened a stream after all
+		}
 		if at := sock.Instant(m.idled.Load()); at != 0 && now.Sub(at) >= timeout {
 			p.host.cluster.Stats.Inc(p.shard, CxIdleTimeout)
 			m.conn.Drain()
