@@ -126,6 +126,7 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 	p.mu.Lock()
 	p.muxes = append(p.muxes, m)
 	p.mu.Unlock()
+	c.set.add(m)
 	c.set.run(m.run)
 	return m.stream(a), nil
 }
@@ -168,6 +169,7 @@ func (m *mux) run() {
 	p.mu.Lock()
 	p.muxes = slices.DeleteFunc(p.muxes, func(o *mux) bool { return o == m })
 	p.mu.Unlock()
+	p.host.cluster.set.drop(m)
 	m.link.Release()
 }
 

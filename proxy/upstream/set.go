@@ -34,6 +34,8 @@ type Set struct {
 	mu       sync.Mutex // guards what follows
 	clusters map[string]*Cluster
 	closed   bool
+	// muxes are all HTTP/2 connections, those to hosts that are in no cluster any more included.
+	muxes map[*mux]struct{}
 }
 
 // NewSet returns an empty set.
@@ -42,7 +44,7 @@ func NewSet(o Options) *Set {
 	if o.Resolver == nil {
 		o.Resolver = net.DefaultResolver
 	}
-	s := &Set{opts: o, clusters: map[string]*Cluster{}}
+	s := &Set{opts: o, clusters: map[string]*Cluster{}, muxes: map[*mux]struct{}{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
@@ -116,6 +118,44 @@ func (s *Set) run(f func()) {
 	s.wg.Go(f)
 }
 
+// add keeps an account of an HTTP/2 connection until drop. One that comes too late is closed at once.
+func (s *Set) add(m *mux) {
+	s.mu.Lock()
+	s.muxes[m] = struct{}{}
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		m.conn.Close()
+	}
+}
+
+func (s *Set) drop(m *mux) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.muxes, m)
+}
+
+// allMuxes are the HTTP/2 connections that are open.
+func (s *Set) allMuxes() []*mux {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*mux, 0, len(s.muxes))
+	for m := range s.muxes {
+		list = append(list, m)
+	}
+	return list
+}
+
+// sweepRemoved ends connections without streams to hosts that were removed while they were being made: no pool that
+// is swept has them.
+func (s *Set) sweepRemoved() {
+	for _, m := range s.allMuxes() {
+		if m.pool.host.removed.Load() && m.conn.Streams() == 0 {
+			m.conn.Drain()
+		}
+	}
+}
+
 // Clusters are the clusters in force.
 func (s *Set) Clusters() map[string]*Cluster {
 	s.mu.Lock()
@@ -141,6 +181,9 @@ func (s *Set) Run(ctx context.Context) {
 	for n := 1; ; n++ {
 		select {
 		case now := <-ticker.C:
+			if n%sweepEvery == 0 {
+				s.sweepRemoved()
+			}
 			for _, c := range s.Clusters() {
 				c.tick(now)
 				if n%sweepEvery == 0 {
@@ -160,20 +203,10 @@ func (s *Set) shutdown() {
 	s.mu.Unlock()
 	s.cancel()
 	for _, c := range s.Clusters() {
-		c.mu.Lock()
-		hosts := c.hosts
-		c.mu.Unlock()
 		c.close()
-		for _, h := range hosts {
-			h.eachPool(func(p *pool) {
-				p.mu.Lock()
-				muxes := append([]*mux(nil), p.muxes...)
-				p.mu.Unlock()
-				for _, m := range muxes {
-					m.conn.Close()
-				}
-			})
-		}
+	}
+	for _, m := range s.allMuxes() {
+		m.conn.Close()
 	}
 	s.wg.Wait()
 }
