@@ -33,12 +33,12 @@ const (
 )
 
 // soak runs everything, and returns what went wrong.
-func soak(ctx context.Context, o options, out io.Writer) error {
+func soak(ctx context.Context, o options, out io.Writer) (err error) {
 	w, err := newWorld()
 	if err != nil {
 		return err
 	}
-	defer w.close()
+	defer func() { err = errors.Join(err, w.close()) }()
 	if err := w.start(ctx); err != nil {
 		return err
 	}
@@ -186,11 +186,14 @@ func (w *world) start(ctx context.Context) error {
 }
 
 // close ends everything.
-func (w *world) close() {
+func (w *world) close() (err error) {
 	if w.stdin != nil {
 		w.stdin.Close()
-		if err := w.cmd.Wait(); err != nil {
-			fmt.Fprintln(os.Stderr, "soak: the proxy ended:", err)
+		// A proxy that doesn't end is the next one's trouble, too.
+		kill := time.AfterFunc(restTime, func() { w.cmd.Process.Kill() }) //nolint:errcheck // it may have ended
+		defer kill.Stop()
+		if werr := w.cmd.Wait(); werr != nil {
+			err = fmt.Errorf("the proxy did not end in order: %w", werr)
 		}
 	}
 	for _, b := range w.good {
@@ -199,6 +202,7 @@ func (w *world) close() {
 	if w.faulty != nil {
 		w.faulty.Close()
 	}
+	return err
 }
 
 func (w *world) tell(line string) error {
