@@ -214,9 +214,9 @@ func (c *control) build(state string) error {
 	metrics := newControlMetrics(c.metrics)
 	c.discovery = newDiscovery(c.world, c.joins, func(e *translationError) { e.report(metrics, c.log) })
 	who := &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
-	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate(who), Metrics: metrics, Log: c.scopes.Logger("xds")})
+	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Metrics: metrics, Log: c.scopes.Logger("xds")})
 	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
-	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), c.server, certificates)
+	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), who, c.server, certificates)
 	return nil
 }
 

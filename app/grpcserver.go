@@ -9,28 +9,56 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"lateen.dev/lateen/ca"
 	"lateen.dev/lateen/xds"
 	"lateen.dev/lateen/xds/server"
 )
 
-// authenticate joins the certificate authority's word on who calls to what the
-// discovery client says of itself.
-func authenticate(a *ca.Authenticator) server.Authenticate {
-	return func(ctx context.Context, n *xds.Node) (server.Peer, error) {
-		caller, err := a.Authenticate(ctx)
+// callerKey is the context key of who has called.
+type callerKey struct{}
+
+// gate finds out who calls before anything that they send is read: who proves
+// nothing costs no more than a connection.
+func gate(a *ca.Authenticator) grpc.StreamServerInterceptor {
+	return func(srv any, s grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		caller, err := a.Authenticate(s.Context())
 		if err != nil {
-			return server.Peer{}, err
+			return err
 		}
-		claim := ca.NodeClaim{Namespace: firstOf(n.Metadata.Namespace, n.WorkloadNamespace()),
-			ServiceAccount: n.Metadata.ServiceAccount, Workload: n.Workload}
-		if err := caller.CheckNode(claim); err != nil {
-			return server.Peer{}, err
-		}
-		return server.Peer{ID: caller.ID.String(), Source: string(caller.Source), Addr: caller.Addr}, nil
+		return handler(srv, knownStream{s, context.WithValue(s.Context(), callerKey{}, caller)})
 	}
+}
+
+// knownStream is a stream whose caller is in its context.
+type knownStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+// Context implements grpc.ServerStream.
+func (s knownStream) Context() context.Context { return s.ctx }
+
+// authenticate compares what gate found out with what the discovery client says
+// of itself.
+func authenticate(ctx context.Context, n *xds.Node) (server.Peer, error) {
+	caller, ok := ctx.Value(callerKey{}).(*ca.Caller)
+	if !ok {
+		return server.Peer{}, status.Error(codes.Unauthenticated, "the stream has not been authenticated")
+	}
+	claim := ca.NodeClaim{Namespace: firstOf(n.Metadata.Namespace, n.WorkloadNamespace()),
+		ServiceAccount: n.Metadata.ServiceAccount, Workload: n.Workload}
+	if err := caller.CheckNode(claim); err != nil {
+		return server.Peer{}, err
+	}
+	peer := server.Peer{Source: string(caller.Source), Addr: caller.Addr}
+	if caller.Source != ca.FromLoopback {
+		peer.ID = caller.ID.String()
+	}
+	return peer, nil
 }
 
 // grpcServers serves discovery and certificates, in plain text on loopback and
@@ -39,10 +67,11 @@ type grpcServers struct {
 	plain, tls *grpc.Server
 }
 
-func newGRPCServers(serving *ca.Serving, xdsServer *server.Server, certificates *ca.Service) *grpcServers {
+func newGRPCServers(serving *ca.Serving, who *ca.Authenticator, xdsServer *server.Server, certificates *ca.Service) *grpcServers {
+	options := append(server.Options(), grpc.ChainStreamInterceptor(gate(who)))
 	g := &grpcServers{
-		plain: grpc.NewServer(server.Options()...),
-		tls:   grpc.NewServer(append(server.Options(), grpc.Creds(credentials.NewTLS(serving.TLSConfig())))...),
+		plain: grpc.NewServer(options...),
+		tls:   grpc.NewServer(append(options, grpc.Creds(credentials.NewTLS(serving.TLSConfig())))...),
 	}
 	for _, s := range []*grpc.Server{g.plain, g.tls} {
 		xdsServer.Register(s)

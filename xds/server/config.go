@@ -10,9 +10,11 @@ import (
 type Config struct {
 	Provider     Provider
 	Authenticate Authenticate
-	Metrics      Metrics
-	Log          *slog.Logger
-	Limits       Limits
+	// Inspect may be nil: then types of Istio's own are like any other.
+	Inspect Inspect
+	Metrics Metrics
+	Log     *slog.Logger
+	Limits  Limits
 }
 
 // Limits bound what clients can make the server hold.

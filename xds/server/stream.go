@@ -27,7 +27,7 @@ type stream struct {
 	failed   chan error
 
 	// frames wait to be written: at most one for each type, as the machine has
-	// only one of each in flight.
+	// only one of each in flight, and the answers that the client asked for.
 	frames  []*machine.Frame
 	write   chan *machine.Frame
 	written chan error
@@ -38,6 +38,9 @@ type stream struct {
 	// pushed tells that frames were sent since.
 	observed uint64
 	pushed   bool
+	// inspected counts answers to the client's questions about the control
+	// plane.
+	inspected uint64
 }
 
 func newStream(s *Server, t transport) *stream {
@@ -77,6 +80,9 @@ func (st *stream) run() error {
 		return err
 	}
 	defer st.server.forget(st.client.Peer.ID)
+	if st.inspects(first) {
+		return st.serveInspector(first)
+	}
 	release, err := st.server.admit(st.t.Context())
 	if err != nil {
 		return err
@@ -184,8 +190,21 @@ func (st *stream) loop(release func()) error {
 	}
 }
 
+// maxFrames wait at most when a client asks about the control plane.
+const maxFrames = 32
+
 // request feeds a client's message to the machine.
 func (st *stream) request(m *message) error {
+	if st.inspects(m) {
+		if len(st.frames) > maxFrames {
+			return status.Error(codes.ResourceExhausted, "answers wait to be taken")
+		}
+		f, err := st.inspect(m)
+		if f != nil {
+			st.frames = append(st.frames, f)
+		}
+		return err
+	}
 	out, err := st.machine.Request(&m.Request)
 	switch {
 	case errors.Is(err, machine.ErrLimit):
