@@ -88,7 +88,9 @@ type control struct {
 	discovery *discovery
 	server    *server.Server
 	grpc      *grpcServers
+	who       *ca.Authenticator
 	joins     *registrations
+	changed   changes
 }
 
 // The control plane holds much and makes little: collecting twice as often as by
@@ -213,10 +215,10 @@ func (c *control) build(state string) error {
 		log: c.scopes.Logger("workloads")}
 	metrics := newControlMetrics(c.metrics)
 	c.discovery = newDiscovery(c.world, c.joins, func(e *translationError) { e.report(metrics, c.log) })
-	who := &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
-	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Metrics: metrics, Log: c.scopes.Logger("xds")})
-	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
-	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), who, c.server, certificates)
+	c.who = &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
+	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Inspect: c.inspect, Metrics: metrics, Log: c.scopes.Logger("xds")})
+	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: c.who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
+	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), c.who, c.server, certificates)
 	return nil
 }
 
@@ -275,6 +277,7 @@ func (c *control) sink(name string, told func()) source.Sink {
 			c.revision.Store(b.Revision)
 			c.followMeshConfig(b)
 		}
+		c.changed.note(counts, c.world.Snapshot().Version())
 		if b.Initial {
 			told()
 		}

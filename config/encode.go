@@ -45,6 +45,9 @@ func (o *Object) MarshalJSON() ([]byte, error) {
 	})
 }
 
+// SpecJSON is a spec as MarshalJSON writes it.
+func SpecJSON(spec any) (json.RawMessage, error) { return specJSON(spec) }
+
 func specJSON(spec any) (json.RawMessage, error) {
 	m, ok := spec.(proto.Message)
 	if !ok {

@@ -28,8 +28,13 @@ type record struct {
 	client *Client
 	delta  bool
 	acked  uint64
-	types  map[string]*typeRecord
+	// history holds the last values of acked, oldest first.
+	history []Reached
+	types   map[string]*typeRecord
 }
+
+// maxHistory is how many revisions back it is told since when a client has one.
+const maxHistory = 64
 
 type typeRecord struct {
 	view  machine.View
@@ -78,6 +83,12 @@ func (l *Ledger) update(stream uint64, m *machine.Machine, typeURL string, nack 
 		}
 	}
 	if r.acked != acked || nack != nil {
+		if r.acked != acked {
+			if len(r.history) == maxHistory {
+				r.history = append(r.history[:0], r.history[1:]...)
+			}
+			r.history = append(r.history, Reached{Revision: acked, Time: now})
+		}
 		r.acked = acked
 		l.moveLocked()
 	}
@@ -120,6 +131,7 @@ func (l *Ledger) Connected() int {
 
 func (r *record) copyLocked() record {
 	c := *r
+	c.history = slices.Clone(r.history)
 	c.types = make(map[string]*typeRecord, len(r.types))
 	for url, t := range r.types {
 		entry := *t
@@ -130,7 +142,7 @@ func (r *record) copyLocked() record {
 
 // status computes versions, which hash whole sets: not under the lock.
 func (r *record) status() ClientStatus {
-	out := ClientStatus{Client: *r.client, Delta: r.delta, Revision: r.acked}
+	out := ClientStatus{Client: *r.client, Delta: r.delta, Revision: r.acked, History: r.history}
 	for _, url := range slices.SortedFunc(maps.Keys(r.types), xds.CompareTypes) {
 		t := r.types[url]
 		line := TypeStatus{

@@ -11,9 +11,29 @@ type ClientStatus struct {
 	// Revision is the newest one of which the client has acknowledged, or
 	// refused, everything; 0 before the first.
 	Revision uint64
+	// History tells when it reached that and the ones before, oldest first.
+	History []Reached
 	// Types holds a line for each type that the client subscribed to, in the
 	// order of additions.
 	Types []TypeStatus
+}
+
+// Reached is a revision of which a client had everything for the first time.
+type Reached struct {
+	Revision uint64
+	Time     time.Time
+}
+
+// HasSince tells since when the client has the revision, or a newer one in its
+// place. Of what was long ago it gives a later time, that of the oldest revision
+// that is remembered.
+func (c *ClientStatus) HasSince(revision uint64) (since time.Time, has bool) {
+	for _, r := range c.History {
+		if r.Revision >= revision {
+			return r.Time, true
+		}
+	}
+	return time.Time{}, false
 }
 
 // TypeStatus tells what one client has of one type.

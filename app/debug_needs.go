@@ -1,0 +1,92 @@
+package app
+
+import (
+	"slices"
+	"strconv"
+	"sync"
+
+	networking "istio.io/api/networking/v1alpha3"
+	typev1beta1 "istio.io/api/type/v1beta1"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/source"
+	"lateen.dev/lateen/world"
+)
+
+// changes remembers with which Snapshot each object came to be what it is.
+type changes struct {
+	mu sync.Mutex // guards what follows
+	of map[config.Key]objectChange
+}
+
+type objectChange struct {
+	snapshot uint64
+	version  string
+}
+
+// note is called after changes have become a part of the Snapshot.
+func (c *changes) note(list []source.Change, snapshot uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of == nil {
+		c.of = map[config.Key]objectChange{}
+	}
+	for _, change := range list {
+		if change.Object == nil {
+			delete(c.of, change.Key)
+			continue
+		}
+		version := change.Object.ResourceVersion
+		if version == "" {
+			version = strconv.FormatInt(change.Object.Generation, 10)
+		}
+		c.of[change.Key] = objectChange{snapshot: snapshot, version: version}
+	}
+}
+
+// at is the Snapshot that brought an object as it is, and the object's version.
+func (c *changes) at(key config.Key) (snapshot uint64, version string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.of[key].snapshot, c.of[key].version
+}
+
+// needs reports whether an object has a say in what a proxy does: whether its
+// selector or its gateways choose the proxy, or its service is in the proxy's
+// scope.
+func needs(snap *world.Snapshot, p *model.Proxy, o *config.Object) bool {
+	root := snap.Mesh().RootNamespace
+	switch spec := o.Spec.(type) {
+	case *networking.ServiceEntry: // its selector chooses endpoints
+	case interface {
+		GetSelector() *typev1beta1.WorkloadSelector
+	}:
+		return (o.Namespace == root || o.Namespace == p.Namespace) && model.SubsetOf(spec.GetSelector().GetMatchLabels(), p.Labels)
+	case interface {
+		GetWorkloadSelector() *networking.WorkloadSelector
+	}:
+		return (o.Namespace == root || o.Namespace == p.Namespace) && model.SubsetOf(spec.GetWorkloadSelector().GetLabels(), p.Labels)
+	case *networking.Gateway:
+		return p.Type == model.GatewayProxy && model.SubsetOf(spec.GetSelector(), p.Labels)
+	}
+	if p.Type == model.GatewayProxy {
+		return true // what its gateways lead to is not scoped
+	}
+	return inScope(snap.Scope(p.Namespace, snap.Sidecar(p.Namespace, p.Labels)), o)
+}
+
+// inScope reports whether a scope's services or routes come from the object.
+func inScope(scope *world.Scope, o *config.Object) bool {
+	switch spec := o.Spec.(type) {
+	case *networking.VirtualService:
+		return slices.ContainsFunc(scope.Egress, func(e world.EgressScope) bool {
+			return slices.ContainsFunc(e.VirtualServices, func(v *model.VirtualService) bool { return v.Config == o.Key || slices.Contains(v.Delegates, o.Key) })
+		})
+	case *networking.DestinationRule:
+		return slices.ContainsFunc(scope.Services, func(s *model.Service) bool { return spec.GetHost() == s.Hostname || spec.GetHost() == s.Name })
+	case *networking.ServiceEntry:
+		return slices.ContainsFunc(scope.Services, func(s *model.Service) bool { return s.Config == o.Key || slices.Contains(s.MergedFrom, o.Key) })
+	}
+	return true // what applies to the whole mesh
+}

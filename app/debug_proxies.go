@@ -1,0 +1,269 @@
+package app
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/xds"
+	"lateen.dev/lateen/xds/dump"
+	"lateen.dev/lateen/xds/server"
+)
+
+// Types of which a proxy's resources are shown.
+const (
+	endpointType  = xds.EndpointType
+	nameTableType = xds.NameTableType
+	extensionType = xds.ExtensionConfigType
+)
+
+// syncStatus is where one proxy stands, in istiod's words: it is in sync of a
+// type if what was sent and acknowledged is the same version.
+type syncStatus struct {
+	Cluster              string `json:"cluster_id,omitempty"`
+	Proxy                string `json:"proxy,omitempty"`
+	ProxyType            string `json:"proxy_type,omitempty"`
+	ProxyVersion         string `json:"proxy_version,omitempty"`
+	IstioVersion         string `json:"istio_version,omitempty"`
+	ClusterSent          string `json:"cluster_sent,omitempty"`
+	ClusterAcked         string `json:"cluster_acked,omitempty"`
+	ListenerSent         string `json:"listener_sent,omitempty"`
+	ListenerAcked        string `json:"listener_acked,omitempty"`
+	RouteSent            string `json:"route_sent,omitempty"`
+	RouteAcked           string `json:"route_acked,omitempty"`
+	EndpointSent         string `json:"endpoint_sent,omitempty"`
+	EndpointAcked        string `json:"endpoint_acked,omitempty"`
+	ExtensionConfigSent  string `json:"extensionconfig_sent,omitempty"`
+	ExtensionConfigAcked string `json:"extensionconfig_acked,omitempty"`
+}
+
+func syncOf(c *server.ClientStatus) syncStatus {
+	n := c.Node
+	out := syncStatus{Cluster: n.Metadata.ClusterID, Proxy: n.ID, ProxyType: n.Type, ProxyVersion: firstOf(n.Meta(metaLateen), n.UserAgent),
+		IstioVersion: n.Metadata.ProxyVersion}
+	for i := range c.Types {
+		t := &c.Types[i]
+		sent, acked := "", t.Acked
+		if t.Sent {
+			sent = t.Wanted
+		}
+		if t.AckedRevision == t.WantedRevision && len(t.Refused) == 0 {
+			acked = sent
+		}
+		switch t.TypeURL {
+		case xds.ClusterType:
+			out.ClusterSent, out.ClusterAcked = sent, acked
+		case xds.ListenerType:
+			out.ListenerSent, out.ListenerAcked = sent, acked
+		case xds.RouteType:
+			out.RouteSent, out.RouteAcked = sent, acked
+		case xds.EndpointType:
+			out.EndpointSent, out.EndpointAcked = sent, acked
+		case xds.ExtensionConfigType:
+			out.ExtensionConfigSent, out.ExtensionConfigAcked = sent, acked
+		}
+	}
+	return out
+}
+
+func (d *debugPages) syncz(w http.ResponseWriter, _ *http.Request) {
+	out := []syncStatus{}
+	clients := d.server.Ledger().Clients()
+	for i := range clients {
+		out = append(out, syncOf(&clients[i]))
+	}
+	writeJSON(w, out)
+}
+
+// adsClient is one stream, in istiod's shape.
+type adsClient struct {
+	Connection  string              `json:"connectionId"`
+	ConnectedAt time.Time           `json:"connectedAt"`
+	Address     string              `json:"address"`
+	Labels      map[string]string   `json:"labels,omitempty"`
+	Metadata    any                 `json:"metadata,omitempty"`
+	Watches     map[string][]string `json:"watches,omitempty"`
+}
+
+type adsClients struct {
+	Total     int         `json:"totalClients"`
+	Connected []adsClient `json:"clients,omitempty"`
+}
+
+func adsOf(c *server.ClientStatus, whole bool) adsClient {
+	out := adsClient{Connection: fmt.Sprintf("%s-%d", c.Node.ID, c.Stream), ConnectedAt: c.Since}
+	if c.Peer.Addr != nil {
+		out.Address = c.Peer.Addr.String()
+	}
+	if !whole {
+		return out
+	}
+	out.Labels, out.Watches = c.Node.Metadata.Labels, map[string][]string{}
+	if c.Node.Raw != nil {
+		out.Metadata = c.Node.Raw.AsMap()
+	}
+	for i := range c.Types {
+		// Names are many and held once for all clients: how many is told, not which.
+		names := []string{}
+		if t := &c.Types[i]; t.Wildcard {
+			names = append(names, xds.Wildcard)
+		} else if t.Names > 0 {
+			names = append(names, fmt.Sprintf("%d names", t.Names))
+		}
+		out.Watches[c.Types[i].TypeURL] = names
+	}
+	return out
+}
+
+func (d *debugPages) adsz(w http.ResponseWriter, q *http.Request) {
+	d.ads(w, q.FormValue("proxyID"), true)
+}
+
+func (d *debugPages) connections(w http.ResponseWriter, _ *http.Request) { d.ads(w, "", false) }
+
+func (d *debugPages) ads(w http.ResponseWriter, name string, whole bool) {
+	out := adsClients{}
+	clients := d.server.Ledger().Clients()
+	for i := range clients {
+		if n := clients[i].Node; name == "" || n.ID == name || n.Workload == name {
+			out.Connected = append(out.Connected, adsOf(&clients[i], whole))
+		}
+	}
+	out.Total = len(out.Connected)
+	if name != "" && out.Total == 0 {
+		writeError(w, http.StatusNotFound, fmt.Errorf("proxy %q is not connected to this control plane; it may be connected to another replica", name))
+		return
+	}
+	writeJSON(w, out)
+}
+
+func (d *debugPages) configDump(w http.ResponseWriter, q *http.Request) {
+	s := d.session(w, q)
+	if s == nil {
+		return
+	}
+	b, err := dump.ConfigJSON(s.State(), q.FormValue("include_eds") == "true")
+	writeRaw(w, b, err)
+}
+
+// resources shows what a proxy shall have of a type.
+func (d *debugPages) resources(typeURL string) http.HandlerFunc {
+	return func(w http.ResponseWriter, q *http.Request) {
+		if s := d.session(w, q); s != nil {
+			b, err := dump.SetJSON(s.State().Set(typeURL))
+			writeRaw(w, b, err)
+		}
+	}
+}
+
+// pushFailure is one resource that a proxy refused, in the shape of istiod's
+// push status: by metric, then by resource.
+type pushFailure struct {
+	Proxy   string `json:"proxy,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+func (d *debugPages) pushStatus(w http.ResponseWriter, _ *http.Request) {
+	out := map[string]map[string]pushFailure{}
+	clients := d.server.Ledger().Clients()
+	for i := range clients {
+		for k := range clients[i].Types {
+			t := &clients[i].Types[k]
+			if len(t.Refused) == 0 || t.LastNack == nil {
+				continue
+			}
+			metric := "pilot_xds_" + strings.ToLower(xds.ShortType(t.TypeURL)) + "_reject"
+			if out[metric] == nil {
+				out[metric] = map[string]pushFailure{}
+			}
+			for _, r := range t.Refused {
+				out[metric][r.Name] = pushFailure{Proxy: clients[i].Node.ID, Message: t.LastNack.Reason}
+			}
+		}
+	}
+	writeJSON(w, out)
+}
+
+// distributed is what one proxy has of a configuration object. The first four
+// are istiod's; a version is empty as long as the proxy has not acknowledged it.
+type distributed struct {
+	Proxy    string     `json:"proxy,omitempty"`
+	Cluster  string     `json:"cluster_acked,omitempty"`
+	Listener string     `json:"listener_acked,omitempty"`
+	Route    string     `json:"route_acked,omitempty"`
+	Endpoint string     `json:"endpoint_acked,omitempty"`
+	Needs    bool       `json:"needs"`
+	Since    *time.Time `json:"since,omitempty"`
+	Refused  []string   `json:"refused,omitempty"`
+	Reason   string     `json:"reason,omitempty"`
+}
+
+func (d *debugPages) configDistribution(w http.ResponseWriter, q *http.Request) {
+	key, err := config.ParseKey(q.FormValue("resource"))
+	if err != nil {
+		writeError(w, http.StatusUnprocessableEntity, fmt.Errorf("which object? Add ?resource=KIND/NAMESPACE/NAME, for example VirtualService/default/reviews (%w)", err))
+		return
+	}
+	objects, _ := d.Objects()
+	i := slices.IndexFunc(objects, func(o *config.Object) bool { return o.Key == key })
+	if i < 0 {
+		writeError(w, http.StatusNotFound, fmt.Errorf("%s is not live", key))
+		return
+	}
+	writeJSON(w, d.distribution(objects[i], q.FormValue("proxy_namespace")))
+}
+
+// distribution is the ledger's page for one object.
+func (d *debugPages) distribution(o *config.Object, namespace string) []distributed {
+	at, version := d.changed.at(o.Key)
+	sessions := map[uint64]*session{}
+	for _, s := range d.control.discovery.all() {
+		sessions[s.client.Stream] = s
+	}
+	snap := d.world.Snapshot()
+	out := []distributed{}
+	clients := d.server.Ledger().Clients()
+	for i := range clients {
+		c := &clients[i]
+		s := sessions[c.Stream]
+		if s == nil || namespace != "" && namespace != s.proxy.Namespace {
+			continue
+		}
+		one := distributed{Proxy: c.Node.ID, Needs: needs(snap, s.proxy, o)}
+		if since, has := c.HasSince(at); has {
+			one.Since = &since
+		}
+		for k := range c.Types {
+			one.note(&c.Types[k], at, version)
+		}
+		out = append(out, one)
+	}
+	return out
+}
+
+func (o *distributed) note(t *server.TypeStatus, at uint64, version string) {
+	for _, r := range t.Refused {
+		if r.Revision >= at {
+			o.Refused = append(o.Refused, xds.ShortType(t.TypeURL)+" "+r.Name)
+			if t.LastNack != nil {
+				o.Reason = t.LastNack.Reason
+			}
+		}
+	}
+	if t.AckedRevision < at {
+		return
+	}
+	switch t.TypeURL {
+	case xds.ClusterType:
+		o.Cluster = version
+	case xds.ListenerType:
+		o.Listener = version
+	case xds.RouteType:
+		o.Route = version
+	case xds.EndpointType:
+		o.Endpoint = version
+	}
+}

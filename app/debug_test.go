@@ -1,0 +1,356 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"lateen.dev/lateen/identity"
+	"lateen.dev/lateen/source/workload"
+	"lateen.dev/lateen/xds"
+	"lateen.dev/lateen/xds/server"
+)
+
+const debugMesh = `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: reviews, namespace: default}
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  addresses: [172.20.0.1]
+  ports: [{number: 9080, name: http, protocol: HTTP}]
+  resolution: STATIC
+  location: MESH_INTERNAL
+  endpoints: [{address: 10.0.0.1, labels: {app: reviews}, serviceAccount: reviews}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: reviews, namespace: default}
+spec:
+  hosts: [reviews.default.svc.cluster.local]
+  http: [{timeout: 1s, route: [{destination: {host: reviews.default.svc.cluster.local}}]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: allow, namespace: default}
+spec: {selector: {matchLabels: {app: ratings}}, rules: [{}]}
+`
+
+// debugged is a control plane with one proxy connected.
+type debugged struct {
+	*control
+	address string
+	nonce   string
+}
+
+func startDebugged(t *testing.T) *debugged {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "config"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config", "mesh.yaml"), []byte(debugMesh), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c, err := newControl(ControlOptions{Dir: dir, Port: 15010})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := newGroup(t.Context())
+	g.Go("configuration", func(ctx context.Context) error { return c.store.Run(ctx, c.sink(c.store.Name(), func() { close(c.told.store) })) })
+	g.Go("workloads", func(ctx context.Context) error { return c.workloads.Run(ctx, c.sink(workload.Name, func() { close(c.told.workloads) })) })
+	g.Go("translation", c.discovery.run)
+	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, l) })
+	t.Cleanup(func() {
+		c.server.Close()
+		g.Stop()
+		if err := c.store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := c.firstSnapshot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d := &debugged{control: c, address: l.Addr().String()}
+	d.connect(t)
+	return d
+}
+
+// connect has one proxy that acknowledged its clusters and refused its
+// listeners.
+func (d *debugged) connect(t *testing.T) {
+	t.Helper()
+	conn, err := grpc.NewClient("passthrough:///"+d.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exchange := func(typeURL, refuse string, names ...string) {
+		r := &discoveryv3.DiscoveryRequest{Node: nodeOf("reviews-v1.default", "default", "reviews"), TypeUrl: typeURL, ResourceNames: names}
+		if err := s.Send(r); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := s.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.ResponseNonce, r.VersionInfo = answer.GetNonce(), answer.GetVersionInfo()
+		if refuse != "" {
+			r.ErrorDetail = status.New(codes.InvalidArgument, refuse).Proto()
+		}
+		if err := s.Send(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exchange(xds.ClusterType, "")
+	exchange(xds.RouteType, "", "9080")
+	exchange(xds.ListenerType, "virtualOutbound: not today")
+	deadline, tick := time.Now().Add(20*time.Second), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !slices.ContainsFunc(d.server.Ledger().Clients(), func(c server.ClientStatus) bool { return len(c.Types) == 3 && len(c.Types[1].Refused) > 0 }) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the ledger says %+v", d.server.Ledger().Clients())
+		}
+		<-tick.C
+	}
+}
+
+// get asks for a page as a caller on this machine would.
+func (d *debugged) get(t *testing.T, page string, into any) (int, string) {
+	t.Helper()
+	q := httptest.NewRequest(http.MethodGet, "/debug/"+page, nil)
+	q.RemoteAddr = "127.0.0.1:1"
+	w := httptest.NewRecorder()
+	d.pages().ServeHTTP(w, q)
+	if into != nil {
+		if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
+			t.Fatalf("%s: %v: %s", page, err, w.Body)
+		}
+	}
+	return w.Code, w.Body.String()
+}
+
+// TestDebugPages reads each page in the shape in which istioctl or Kiali would:
+// a path to a value, by the names that they look for.
+func TestDebugPages(t *testing.T) {
+	d := startDebugged(t)
+	const node = "sidecar~10.0.0.1~reviews-v1.default~default.svc.cluster.local"
+	for page, paths := range map[string]map[string]any{
+		"syncz":       {"0.proxy": node, "0.cluster_sent": nil, "0.cluster_acked": nil, "0.listener_sent": nil, "0.route_acked": nil},
+		"adsz":        {"totalClients": 1.0, "clients.0.connectionId": nil, "clients.0.connectedAt": nil, "clients.0.address": nil, "clients.0.metadata.NAMESPACE": "default"},
+		"connections": {"totalClients": 1.0, "clients.0.connectionId": nil},
+		"registryz": {"0.hostname": "reviews.default.svc.cluster.local", "0.Attributes.Namespace": "default", "0.Attributes.ServiceRegistry": "External",
+			"0.ports.0.port": 9080.0, "0.ports.0.protocol": "HTTP", "0.clusterVIPs.Addresses.Kubernetes.0": "172.20.0.1", "0.Resolution": 0.0},
+		"endpointz": {"0.svc": "reviews.default.svc.cluster.local:http", "0.ep.0.endpoint.Address": "10.0.0.1", "0.ep.0.endpoint.EndpointPort": 9080.0,
+			"0.ep.0.service.hostname": nil, "0.ep.0.endpoint.ServiceAccount": "spiffe://cluster.local/ns/default/sa/reviews"},
+		"endpointShardz": {"reviews|default|Shards|External/Kubernetes": nil},
+		"configz":        {"0.kind": nil, "0.apiVersion": nil, "0.metadata.name": nil, "0.spec": nil},
+		"instancesz":     {node: nil},
+		"authorizationz": {"authorization_policies.root_namespace": "istio-system", "authorization_policies.namespace_to_policies.default.0.name": "allow",
+			"authorization_policies.namespace_to_policies.default.0.spec": nil},
+		"telemetryz":  {"telemetries.root_namespace": "istio-system", "telemetries.namespace_to_telemetries": nil},
+		"mesh":        {"root_namespace": "istio-system"},
+		"push_status": {"pilot_xds_lds_reject|virtualOutbound|message": "virtualOutbound: not today", "pilot_xds_lds_reject|virtualOutbound|proxy": node},
+		"clusterz":    {"0.id": "Kubernetes", "0.syncStatus": "synced"},
+		"resourcesz":  {"0.group": nil, "0.version": nil, "0.kind": nil},
+		"list":        {"0": "adsz"},
+		"config_dump?proxyID=reviews-v1.default": {"configs.1.dynamic_active_clusters.0.cluster.name": nil, "configs.2.dynamic_listeners.0.active_state.listener.name": nil,
+			"configs.4.dynamic_route_configs.0.route_config.name": nil},
+		"edsz?proxyID=reviews-v1.default": {"0.cluster_name": nil},
+		"sidecarz?proxyID=reviews-v1":     {"namespace": "default", "services.0": "reviews.default.svc.cluster.local"},
+		"config_distribution?resource=VirtualService/default/reviews": {"0.proxy": node, "0.needs": true, "0.route_acked": nil, "0.cluster_acked": nil,
+			"0.since": nil, "0.refused": nil, "0.reason": "virtualOutbound: not today"},
+		"config_distribution?resource=AuthorizationPolicy/default/allow": {"0.needs": false},
+	} {
+		var got any
+		if code, body := d.get(t, page, &got); code != http.StatusOK {
+			t.Errorf("%s: %d %s", page, code, body)
+			continue
+		}
+		for path, want := range paths {
+			value, ok := lookUp(got, path)
+			switch {
+			case !ok:
+				t.Errorf("%s has no %s: %.600v", page, path, got)
+			case want != nil && value != want:
+				t.Errorf("%s: %s is %v, want %v", page, path, value, want)
+			}
+		}
+	}
+	for page, want := range map[string]int{"config_dump": http.StatusBadRequest, "ndsz?proxyID=none": http.StatusNotFound, "adsz?proxyID=none": http.StatusNotFound,
+		"config_distribution": http.StatusUnprocessableEntity, "config_distribution?resource=VirtualService/default/none": http.StatusNotFound} {
+		if code, body := d.get(t, page, nil); code != want || !strings.Contains(body, `"message"`) {
+			t.Errorf("%s: %d %s", page, code, body)
+		}
+	}
+	// No page fails, and the index names each.
+	_, index := d.get(t, "", nil)
+	for _, p := range newDebugPages(d.control).list() {
+		if code, body := d.get(t, p.name+"?proxyID=reviews-v1.default&resource=VirtualService/default/reviews", nil); code != http.StatusOK || body == "" {
+			t.Errorf("%s: %d %s", p.name, code, body)
+		}
+		if !strings.Contains(index, "/debug/"+p.name+" ") {
+			t.Errorf("the index lacks %s", p.name)
+		}
+	}
+}
+
+// lookUp follows a path of names and indices, separated by dots, or by bars
+// where names have dots.
+func lookUp(v any, path string) (any, bool) {
+	if m, ok := v.(map[string]any); ok {
+		if one, ok := m[path]; ok {
+			return one, true
+		}
+	}
+	separator := "."
+	if strings.Contains(path, "|") {
+		separator = "|"
+	}
+	for name := range strings.SplitSeq(path, separator) {
+		switch x := v.(type) {
+		case map[string]any:
+			one, ok := x[name]
+			if !ok && name == "reviews" { // a host
+				one, ok = x["reviews.default.svc.cluster.local"]
+			}
+			if !ok {
+				return nil, false
+			}
+			v = one
+		case []any:
+			if i := number(name); i < len(x) {
+				v = x[i]
+				continue
+			}
+			return nil, false
+		default:
+			return nil, false
+		}
+	}
+	return v, true
+}
+
+func number(s string) (n int) {
+	_ = json.Unmarshal([]byte(s), &n)
+	return n
+}
+
+// The same pages, and where proxies stand, over xDS.
+func TestDebugTypes(t *testing.T) {
+	d := startDebugged(t)
+	p := &ports{plain: d.address}
+	tool := caller{port: d.address, node: nodeOf("istioctl.istio-system", "", "")}
+	answer, err := p.ask(t, tool, debugType, "adsz")
+	if err != nil || len(answer.GetResources()) != 1 || answer.GetResources()[0].GetTypeUrl() != debugType ||
+		!strings.Contains(string(answer.GetResources()[0].GetValue()), `"totalClients":1`) {
+		t.Errorf("adsz: %v, %v", answer, err)
+	}
+	answer, err = p.ask(t, tool, debugType, "config_dump?proxyID=reviews-v1.default")
+	if err != nil || !strings.Contains(string(answer.GetResources()[0].GetValue()), `"dynamic_active_clusters"`) {
+		t.Errorf("config_dump page: %v, %v", answer, err)
+	}
+	answer, err = p.ask(t, tool, debugSyncType)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &statusv3.ClientConfig{}
+	if err := answer.GetResources()[0].UnmarshalTo(client); err != nil || client.GetNode().GetId() == "" || len(client.GetGenericXdsConfigs()) == 0 {
+		t.Errorf("syncz: %v, %v", client, err)
+	}
+	if answer, err = p.ask(t, tool, debugDumpType, "reviews-v1.default"); err != nil || len(answer.GetResources()) != 6 {
+		t.Errorf("config dump: %d parts, %v", len(answer.GetResources()), err)
+	}
+	if answer, err = p.ask(t, tool, connectionType); err != nil || len(answer.GetResources()) != 1 {
+		t.Errorf("connections: %v, %v", answer, err)
+	}
+	for _, names := range [][]string{nil, {"a", "b"}} {
+		if _, err := p.ask(t, tool, debugType, names...); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%d names: %v", len(names), err)
+		}
+	}
+	if _, err := p.ask(t, tool, debugType, "no-such-page"); status.Code(err) != codes.NotFound {
+		t.Errorf("an unknown page: %v", err)
+	}
+}
+
+// Who may look: this machine, the control plane's namespace, and proxies at
+// proxies of their own namespace.
+func TestDebugIsForOperators(t *testing.T) {
+	d := startDebugged(t)
+	pages := newDebugPages(d.control)
+	const own = "reviews-v1.default"
+	for _, c := range []struct {
+		id, page, proxy string
+		want            codes.Code
+	}{
+		{"spiffe://cluster.local/ns/istio-system/sa/operator", "syncz", "", codes.OK},
+		{"spiffe://cluster.local/ns/default/sa/reviews", "config_dump", own, codes.OK},
+		{"spiffe://cluster.local/ns/default/sa/reviews", "ndsz", own, codes.OK},
+		{"spiffe://cluster.local/ns/default/sa/reviews", "syncz", "", codes.PermissionDenied},
+		{"spiffe://cluster.local/ns/default/sa/reviews", "config_dump", "", codes.PermissionDenied},
+		{"spiffe://cluster.local/ns/prod/sa/reviews", "config_dump", own, codes.PermissionDenied},
+		{"", "syncz", "", codes.Unauthenticated},
+	} {
+		err := pages.allow(server.Client{Peer: server.Peer{ID: c.id, Source: "certificate"}}, c.page, c.proxy)
+		if status.Code(err) != c.want {
+			t.Errorf("%s at %s of %q: %v, want %v", c.id, c.page, c.proxy, err, c.want)
+		}
+	}
+	state := func(namespace string) *tls.ConnectionState {
+		cert := certificate(t, d.authority, identity.ID{TrustDomain: "cluster.local", Namespace: namespace, ServiceAccount: "x"})
+		var chain []*x509.Certificate
+		for _, der := range cert.Certificate {
+			one, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			chain = append(chain, one)
+		}
+		return &tls.ConnectionState{PeerCertificates: chain}
+	}
+	for _, c := range []struct {
+		from string
+		tls  *tls.ConnectionState
+		want int
+	}{
+		{"127.0.0.1:1", nil, http.StatusOK},
+		{"[::1]:1", nil, http.StatusOK},
+		{"192.0.2.1:1", nil, http.StatusUnauthorized},
+		{"192.0.2.1:1", &tls.ConnectionState{}, http.StatusUnauthorized},
+		{"192.0.2.1:1", state("istio-system"), http.StatusOK},
+		{"192.0.2.1:1", state("default"), http.StatusForbidden},
+	} {
+		q := httptest.NewRequest(http.MethodGet, "/debug/syncz", nil)
+		q.RemoteAddr, q.TLS = c.from, c.tls
+		w := httptest.NewRecorder()
+		d.pages().ServeHTTP(w, q)
+		if w.Code != c.want {
+			t.Errorf("from %s: %d %s, want %d", c.from, w.Code, w.Body, c.want)
+		}
+	}
+}
