@@ -77,8 +77,12 @@ func startDebugged(t *testing.T) *debugged {
 		t.Fatal(err)
 	}
 	g := newGroup(t.Context())
-	g.Go("configuration", func(ctx context.Context) error { return c.store.Run(ctx, c.sink(c.store.Name(), func() { close(c.told.store) })) })
-	g.Go("workloads", func(ctx context.Context) error { return c.workloads.Run(ctx, c.sink(workload.Name, func() { close(c.told.workloads) })) })
+	g.Go("configuration", func(ctx context.Context) error {
+		return c.store.Run(ctx, c.sink(c.store.Name(), func() { close(c.told.store) }))
+	})
+	g.Go("workloads", func(ctx context.Context) error {
+		return c.workloads.Run(ctx, c.sink(workload.Name, func() { close(c.told.workloads) }))
+	})
 	g.Go("translation", c.discovery.run)
 	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, l) })
 	t.Cleanup(func() {
