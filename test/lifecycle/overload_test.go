@@ -111,7 +111,7 @@ overload_manager:
 	within(t, "connections to be served again", func() bool { return serves(c.HTTP) })
 	at("0.9", 90)
 	at("0", 0)
-	within(t, "requests to be served again", func() bool { return serves(c.HTTP) && serves(c.HTTP) })
+	within(t, "requests to be served again", func() bool { return serves(c.HTTP) })
 	if p.stat(requestsAction) != 0 {
 		t.Error("the statistics don't tell that it is over")
 	}
