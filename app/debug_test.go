@@ -56,7 +56,6 @@ spec: {selector: {matchLabels: {app: ratings}}, rules: [{}]}
 type debugged struct {
 	*control
 	address string
-	nonce   string
 }
 
 func startDebugged(t *testing.T) *debugged {
