@@ -28,7 +28,7 @@ demo: build ## build everything and run Bookinfo in a mesh on this machine
 	./bin/lateen demo
 
 .PHONY: test
-test: ## everything that CI runs: install what it needs, lint, tests with -race, fuzz smoke, the demo's checks
+test: ## everything that CI runs: install what it needs, lint, tests with -race, fuzz smoke, delivery in short, the demo's checks
 	./test/run-all.sh
 
 .PHONY: lint

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # All that CI runs, on a clean machine: installs what it needs, then lints,
-# tests, fuzzes a little and runs the demo's own checks, as root and as an
-# ordinary user. Any step that cannot run fails.
+# tests, fuzzes a little, measures the control plane's delivery in short and runs
+# the demo's own checks, as root and as an ordinary user. Any step that cannot
+# run fails.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,6 +28,9 @@ step "fuzz smoke"
 
 step "build"
 make --no-print-directory build
+
+step "the control plane's delivery, in short, against limits relative to this machine's speed"
+make --no-print-directory bench-control ARGS=-short
 
 step "the demo's checks as an ordinary user, then as root"
 ./test/demo-check.sh
