@@ -42,6 +42,9 @@ type routing struct {
 	picked   bool // the next try has its host already
 	cookie   *plan.HashPolicy
 	cookieV  []byte
+	// answered is the upstream side of the try that answered. The response's fields are views of its buffer, so that
+	// it is closed only when the exchange has been logged.
+	answered exchange.Upstream
 }
 
 // defaultKept bounds the body kept for retries where the route has no limit of its own; Envoy's buffer limit.
@@ -351,6 +354,10 @@ func (s *stream) try() (o outcome, done bool) {
 	s.setUpstream(up)
 	defer func() {
 		s.setUpstream(nil)
+		if done {
+			r.answered = up
+			return
+		}
 		up.Close()
 	}()
 	return s.exchange(up)

@@ -239,6 +239,10 @@ func (s *stream) finish() {
 	r.BytesReceived, r.BytesSent = s.bodyIn, s.bodyOut
 	s.report()
 	s.log()
+	if up := s.router.answered; up != nil {
+		s.router.answered = nil
+		up.Close()
+	}
 }
 
 // isGRPC tells whether a request is a gRPC call.
