@@ -135,31 +135,16 @@ func get(t *testing.T, c *http.Client, url string) string {
 // echoServer greets, and sends back what it hears behind its name.
 func echoServer(t *testing.T, greeting, name string) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				io.WriteString(nc, greeting) //nolint:errcheck // the client sees it
-				buf := make([]byte, 4<<10)
-				n, err := nc.Read(buf)
-				if err != nil {
-					return
-				}
-				io.WriteString(nc, name+":"+string(buf[:n])) //nolint:errcheck // the client sees it
-				io.Copy(nc, nc)                              //nolint:errcheck // the client sees it
-			}()
+	return serveTCP(t, func(nc net.Conn) {
+		io.WriteString(nc, greeting) //nolint:errcheck // the client sees it
+		buf := make([]byte, 4<<10)
+		n, err := nc.Read(buf)
+		if err != nil {
+			return
 		}
-	}()
-	return ln.Addr().String()
+		io.WriteString(nc, name+":"+string(buf[:n])) //nolint:errcheck // the client sees it
+		io.Copy(nc, nc)                              //nolint:errcheck // the client sees it
+	})
 }
 
 // clientHello is what a TLS client says first.

@@ -20,7 +20,9 @@ import (
 	"lateen.dev/lateen/proxy/plan"
 )
 
-func TestGRPC(t *testing.T) {
+// healthServer speaks gRPC's health service.
+func healthServer(t testing.TB) (addr string, hs *health.Server) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -28,11 +30,16 @@ func TestGRPC(t *testing.T) {
 	gs, hs := grpc.NewServer(), health.NewServer()
 	healthpb.RegisterHealthServer(gs, hs)
 	go gs.Serve(ln) //nolint:errcheck // ends with Stop
-	defer gs.Stop()
+	t.Cleanup(gs.Stop)
+	return ln.Addr().String(), hs
+}
+
+func TestGRPC(t *testing.T) {
+	addr, hs := healthServer(t)
 	hs.SetServingStatus("svc", healthpb.HealthCheckResponse_SERVING)
 
 	b := newBed(t)
-	b.cluster("grpc", ln.Addr().String()).Protocol.Version = plan.HTTP2
+	b.cluster("grpc", addr).Protocol.Version = plan.HTTP2
 	m := manager(t, b.route("/", "grpc"))
 	m.Filters = append([]plan.HTTPFilter{{Config: &plan.Stats{}}, {Config: &plan.GRPCStats{}}}, m.Filters...)
 	m.AccessLogs = []*plan.AccessLog{{Path: "x", Formatter: logFormat(t)}}
@@ -72,16 +79,9 @@ func TestGRPC(t *testing.T) {
 
 // TestGRPCWeb speaks gRPC-Web over HTTP/1 to a gRPC server.
 func TestGRPCWeb(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gs, hs := grpc.NewServer(), health.NewServer()
-	healthpb.RegisterHealthServer(gs, hs)
-	go gs.Serve(ln) //nolint:errcheck // ends with Stop
-	defer gs.Stop()
+	addr, _ := healthServer(t)
 	b := newBed(t)
-	b.cluster("grpc", ln.Addr().String()).Protocol.Version = plan.HTTP2
+	b.cluster("grpc", addr).Protocol.Version = plan.HTTP2
 	b.cluster("none")
 	b.cluster("web", server(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadGateway)

@@ -143,27 +143,13 @@ func TestEarlyAnswersAnnounceTheEnd(t *testing.T) {
 // A server that speaks HTTP/2 and opens no window is waited for no longer than one that doesn't answer, whether the body
 // came with the head or after it.
 func TestServerWithoutWindow(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				fr := http2.NewFramer(nc, nc)
-				fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}) //nolint:errcheck // seen by the client
-				io.Copy(io.Discard, nc)                                                     //nolint:errcheck // until the client closes
-			}()
-		}
-	}()
+	deaf := serveTCP(t, func(nc net.Conn) {
+		fr := http2.NewFramer(nc, nc)
+		fr.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0}) //nolint:errcheck // seen by the client
+		io.Copy(io.Discard, nc)                                                     //nolint:errcheck // until the client closes
+	})
 	b := newBed(t)
-	b.cluster("deaf", ln.Addr().String()).Protocol.Version = plan.HTTP2
+	b.cluster("deaf", deaf).Protocol.Version = plan.HTTP2
 	m := manager(t, b.route("/", "deaf"))
 	m.Timeouts.StreamIdle = 300 * time.Millisecond
 	b.listen(m)

@@ -231,8 +231,8 @@ func logFormat(t testing.TB) telemetry.Formatter {
 	return f
 }
 
-// fixed answers every request on its connections with the same bytes, without allocating.
-func fixed(t testing.TB, answer string) string {
+// serveTCP gives each connection to serve, and closes it afterwards. It returns the server's address.
+func serveTCP(t testing.TB, serve func(nc net.Conn)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -247,18 +247,26 @@ func fixed(t testing.TB, answer string) string {
 			}
 			go func() {
 				defer nc.Close()
-				buf := make([]byte, 16<<10)
-				out := []byte(answer)
-				for {
-					if _, err := nc.Read(buf); err != nil {
-						return
-					}
-					if _, err := nc.Write(out); err != nil {
-						return
-					}
-				}
+				serve(nc)
 			}()
 		}
 	}()
 	return ln.Addr().String()
+}
+
+// fixed answers every request on its connections with the same bytes, without allocating.
+func fixed(t testing.TB, answer string) string {
+	t.Helper()
+	return serveTCP(t, func(nc net.Conn) {
+		buf := make([]byte, 16<<10)
+		out := []byte(answer)
+		for {
+			if _, err := nc.Read(buf); err != nil {
+				return
+			}
+			if _, err := nc.Write(out); err != nil {
+				return
+			}
+		}
+	})
 }

@@ -131,24 +131,12 @@ func TestClientGoneCancelsTheUpstream(t *testing.T) {
 }
 
 func TestStalePooledConnectionsAreReplaced(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	go func() { // answers one request per connection, says that it keeps it, and closes
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			http.ReadRequest(bufio.NewReader(nc))                                //nolint:errcheck // the client sees it
-			io.WriteString(nc, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok") //nolint:errcheck // the client sees it
-			nc.Close()
-		}
-	}()
+	fickle := serveTCP(t, func(nc net.Conn) { // answers one request per connection, and says that it keeps it
+		http.ReadRequest(bufio.NewReader(nc))                                //nolint:errcheck // the client sees it
+		io.WriteString(nc, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok") //nolint:errcheck // the client sees it
+	})
 	b := newBed(t)
-	b.cluster("fickle", ln.Addr().String())
+	b.cluster("fickle", fickle)
 	b.listen(manager(t, b.route("/", "fickle")))
 	nc, br := b.dial()
 	for i := range 50 {

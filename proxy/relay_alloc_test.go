@@ -45,29 +45,17 @@ var answered = []byte{0, 0, 0, 0, 0}
 
 // calls is a server of unary calls that makes no garbage.
 func calls(t testing.TB) string {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			a := &answering{}
-			a.head.Reset()
-			a.head.Status = 200
-			a.head.Add([]byte("content-type"), []byte("application/grpc"))
-			a.trailers.Reset()
-			a.trailers.Add([]byte("grpc-status"), []byte("0"))
-			c := http2.NewServer(nc, http2.Config{}, nil)
-			c.OnStream(func(_ *http2.Batch, s *http2.Stream) { s.Attach(a) })
-			go c.Run() //nolint:errcheck // ends with the proxy
-		}
-	}()
-	return ln.Addr().String()
+	return serveTCP(t, func(nc net.Conn) {
+		a := &answering{}
+		a.head.Reset()
+		a.head.Status = 200
+		a.head.Add([]byte("content-type"), []byte("application/grpc"))
+		a.trailers.Reset()
+		a.trailers.Add([]byte("grpc-status"), []byte("0"))
+		c := http2.NewServer(nc, http2.Config{}, nil)
+		c.OnStream(func(_ *http2.Batch, s *http2.Stream) { s.Attach(a) })
+		c.Run() //nolint:errcheck // ends with the proxy
+	})
 }
 
 // caller makes unary calls, one after another, with frames that are the same but for the stream's number.

@@ -14,25 +14,10 @@ import (
 // greeter speaks first, then echoes.
 func greeter(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
-	go func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer nc.Close()
-				io.WriteString(nc, "hello\n") //nolint:errcheck // the client sees it
-				io.Copy(nc, nc)               //nolint:errcheck // the client sees it
-			}()
-		}
-	}()
-	return ln.Addr().String()
+	return serveTCP(t, func(nc net.Conn) {
+		io.WriteString(nc, "hello\n") //nolint:errcheck // the client sees it
+		io.Copy(nc, nc)               //nolint:errcheck // the client sees it
+	})
 }
 
 func scrape(r *telemetry.Registry) string {

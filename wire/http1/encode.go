@@ -89,14 +89,6 @@ func AppendField[N, V []byte | string](dst []byte, name N, value V) []byte {
 	return append(dst, crlfText...)
 }
 
-// AppendIntField appends a field with a number.
-func AppendIntField[N []byte | string](dst []byte, name N, value int64) []byte {
-	dst = append(dst, name...)
-	dst = append(dst, ": "...)
-	dst = strconv.AppendInt(dst, value, 10)
-	return append(dst, crlfText...)
-}
-
 // AppendClose appends Connection: close.
 func AppendClose(dst []byte) []byte { return append(dst, "connection: close\r\n"...) }
 
@@ -117,9 +109,6 @@ func AppendStatusLine(dst []byte, status int, phrase []byte) []byte {
 	}
 	return append(dst, crlfText...)
 }
-
-// AppendContinue appends a whole 100 Continue.
-func AppendContinue(dst []byte) []byte { return append(dst, "HTTP/1.1 100 Continue\r\n\r\n"...) }
 
 // AppendChunk appends a chunk, or nothing if payload is empty, since an empty chunk would end the body.
 func AppendChunk(dst, payload []byte) []byte {

@@ -99,6 +99,3 @@ func (e Env) gatewayChain(in Gateway, c GatewayChain) *listenerv3.FilterChain {
 	})}
 	return out
 }
-
-// MeshALPN are the names of mutual TLS in the mesh, whatever is inside.
-func MeshALPN() []string { return meshAny() }
