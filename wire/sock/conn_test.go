@@ -10,53 +10,21 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"lateen.dev/lateen/wire/sock/socktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// tcpPair returns both ends of a TCP connection.
 func tcpPair(t testing.TB) (near, far *net.TCPConn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	a, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close(); b.Close() })
+	a, b := socktest.Pair(t, "tcp")
 	return a.(*net.TCPConn), b.(*net.TCPConn)
-}
-
-func unixPair(t testing.TB) (near, far net.Conn) {
-	t.Helper()
-	ln, err := net.Listen("unix", t.TempDir()+"/s")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	a, err := net.Dial("unix", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { a.Close(); b.Close() })
-	return a, b
 }
 
 // kinds are the ways to have a Conn; each conformance test runs over all of them.
 var kinds = map[string]func(t testing.TB) (*Conn, net.Conn){
 	"raw tcp":      func(t testing.TB) (*Conn, net.Conn) { a, b := tcpPair(t); return New(a), b },
-	"raw unix":     func(t testing.TB) (*Conn, net.Conn) { a, b := unixPair(t); return New(a), b },
+	"raw unix":     func(t testing.TB) (*Conn, net.Conn) { a, b := socktest.Pair(t, "unix"); return New(a), b },
 	"portable tcp": func(t testing.TB) (*Conn, net.Conn) { a, b := tcpPair(t); return NewPortable(a), b },
 	"pipe": func(t testing.TB) (*Conn, net.Conn) {
 		a, b := net.Pipe()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/sock/socktest"
 )
 
 const (
@@ -17,25 +18,9 @@ const (
 	idB = "spiffe://cluster.local/ns/default/sa/b"
 )
 
-// tcpPair returns the two ends of a TCP connection.
 func tcpPair(t testing.TB) (client, server *sock.Conn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	a, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, server = sock.New(a), sock.New(b)
-	t.Cleanup(func() { client.Close(); server.Close() })
-	return client, server
+	a, b := socktest.Pair(t, "tcp")
+	return sock.New(a), sock.New(b)
 }
 
 type outcome struct {
