@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/sock/socktest"
 )
 
 // TestExchangeAllocations holds an encrypted exchange, both sides together, to what crypto/tls itself needs: a small
 // reader each time that it looks for a record. The race detector makes pools forget, so it isn't run with that.
 func TestExchangeAllocations(t *testing.T) {
 	cl, srv := mutual(t, newAuthority(t))
-	near, far := listenPair(t)
+	near, far := socktest.Pair(t, "tcp")
 	var s lines
 	done := serveTLS(sock.New(far), srv, &s)
 	client := sock.New(near)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/sock/socktest"
 )
 
 func BenchmarkMutualHandshake(b *testing.B) {
@@ -20,7 +21,7 @@ func BenchmarkMutualHandshake(b *testing.B) {
 				Certificate: serverCert(ca.leaf(idB, "", time.Hour)), Tickets: NewTickets(0),
 			})
 			for b.Loop() {
-				near, far := listenPair(b)
+				near, far := socktest.Pair(b, "tcp")
 				client, server := sock.New(near), sock.New(far)
 				var s lines
 				done := serveTLS(server, srv, &s)

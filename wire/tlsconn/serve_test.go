@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/sock/socktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -77,29 +78,12 @@ func forConns(t *testing.T, f func(t *testing.T, wrap func(net.Conn) *sock.Conn)
 	t.Run("portable", func(t *testing.T) { f(t, sock.NewPortable) })
 }
 
-func listenPair(t testing.TB) (near, far net.Conn) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	if near, err = net.Dial("tcp", ln.Addr().String()); err != nil {
-		t.Fatal(err)
-	}
-	if far, err = ln.Accept(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { near.Close(); far.Close() })
-	return near, far
-}
-
 func TestServeOverTLS(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		forConns(t, func(t *testing.T, wrap func(net.Conn) *sock.Conn) {
 			cl, srv := mutual(t, newAuthority(t))
 			cl.config.MaxVersion = version
-			near, far := listenPair(t)
+			near, far := socktest.Pair(t, "tcp")
 			var s lines
 			done := serveTLS(wrap(far), srv, &s)
 			client := wrap(near)
@@ -173,7 +157,7 @@ func TestReadAheadOfTheHandshake(t *testing.T) {
 	forConns(t, func(t *testing.T, wrap func(net.Conn) *sock.Conn) {
 		ca := newAuthority(t)
 		srv := mustServer(t, ServerOptions{Certificate: serverCert(ca.leaf(idB, "", time.Hour))})
-		near, far := listenPair(t)
+		near, far := socktest.Pair(t, "tcp")
 		near.SetDeadline(time.Now().Add(20 * time.Second))
 		var s lines
 		done := serveTLS(wrap(far), srv, &s)
@@ -234,7 +218,7 @@ func TestEveryByteAlone(t *testing.T) {
 
 func TestStaleEncryptedConnection(t *testing.T) {
 	cl, srv := mutual(t, newAuthority(t))
-	near, far := listenPair(t)
+	near, far := socktest.Pair(t, "tcp")
 	var s lines
 	server := sock.New(far)
 	done := serveTLS(server, srv, &s)
