@@ -138,6 +138,7 @@ func (s *server) paths() []path {
 		{"/ready", "200 when the proxy is ready, 503 before", s.ready, false},
 		{"/certs", "certificates in force", s.certs, false},
 		{"/memory", "memory in use", s.memory, false},
+		{"/debug/pprof/profile", "CPU profile for go tool pprof (?seconds=30)", s.profile, false},
 		{"/explain", "where a request goes and why (?method=, ?url=, ?header=, ?listener=, ?destination=, ?source=, ?sni=)", s.explain, false},
 	}
 	if s.Prometheus != nil {

@@ -284,6 +284,26 @@ func TestExplain(t *testing.T) {
 }
 
 // The admin side must not be driven by web pages in a browser on the same machine.
+func TestProfile(t *testing.T) {
+	h := Handler(Options{})
+	get := func(ctx context.Context, query string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/debug/pprof/profile"+query, http.NoBody))
+		return w
+	}
+	for _, bad := range []string{"?seconds=0", "?seconds=601", "?seconds=x"} {
+		if w := get(t.Context(), bad); w.Code != http.StatusBadRequest {
+			t.Errorf("%s: %d", bad, w.Code)
+		}
+	}
+	gone, leave := context.WithCancel(t.Context())
+	leave()
+	const gzipMagic = "\x1f\x8b"
+	if w := get(gone, ""); w.Code != http.StatusOK || !strings.HasPrefix(w.Body.String(), gzipMagic) {
+		t.Errorf("status %d, %d bytes, which aren't a profile", w.Code, w.Body.Len())
+	}
+}
+
 func TestForeignRequestsAreRefused(t *testing.T) {
 	o := options(t)
 	quit := 0

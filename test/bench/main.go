@@ -31,10 +31,12 @@ type options struct {
 	peers    string
 	jsonFile string
 	lateen   string
+	before   string
 	envoy    string
 	short    bool
 	list     bool
 	strict   bool
+	profile  string
 }
 
 // The short form's rounds: enough to see that every row works, and gross
@@ -52,10 +54,12 @@ func main() {
 	flag.StringVar(&o.peers, "peers", "lateen,envoy,nginx,haproxy", "which proxies to compare")
 	flag.StringVar(&o.jsonFile, "json", "", "also write the figures to this file")
 	flag.StringVar(&o.lateen, "lateen", "bin/lateen-proxy", "the lateen-proxy binary")
+	flag.StringVar(&o.before, "before", "", "another lateen-proxy binary to compare with, measured in turn with the first")
 	flag.StringVar(&o.envoy, "envoy", ".cache/bin/envoy", "the Envoy binary")
 	flag.BoolVar(&o.short, "short", false, "one short round of everything: shows that it works, not how fast it is")
 	flag.BoolVar(&o.list, "list", false, "list the rows with their goals and end")
 	flag.BoolVar(&o.strict, "strict", false, "fail if a goal is missed")
+	flag.StringVar(&o.profile, "pgo", "", "compare nothing, but write a profile of lateen-proxy under these loads to this file, for go build -pgo")
 	flag.Parse()
 	if o.short {
 		o.rounds, o.duration = shortRounds, shortDuration
@@ -76,11 +80,17 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if o.list {
 		return list(out, chosen)
 	}
+	if o.before != "" {
+		chosen = besideBefore(chosen)
+	}
 	b, err := newBench(o)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
+	if o.profile != "" {
+		return b.writeProfile(ctx, chosen, o.profile)
+	}
 	fmt.Fprintf(out, "%d rounds of %v; load average %s\n", o.rounds, o.duration, loadAverage())
 	var results []result
 	for _, r := range chosen {

@@ -54,7 +54,7 @@ func (b *bench) peer(ctx context.Context, name string) (*peer, error) {
 // wanted says whether the candidate's proxy was asked for.
 func (b *bench) wanted(c candidate) bool {
 	product, _, _ := strings.Cut(c.peer, "-")
-	return slices.Contains(strings.Split(b.o.peers, ","), product)
+	return product == before || slices.Contains(strings.Split(b.o.peers, ","), product)
 }
 
 // measure measures all candidates of a row, round after round.

@@ -86,7 +86,7 @@ func (b *bench) startPeer(ctx context.Context, name string, n size) (*peer, erro
 	if product == nginx || product == haproxy {
 		p.admin = ""
 	}
-	config := peerConfig{Dir: b.dir.path, Admin: ports[2], H2: ports[3], TCP: ports[4], IstioStats: product == lateen,
+	config := peerConfig{Dir: b.dir.path, Admin: ports[2], H2: ports[3], TCP: ports[4], IstioStats: product == lateen || product == before,
 		Backend: b.backends.http.Port(), Backend2: b.backends.http2Port(), BackendTCP: b.backends.tcp.Port(),
 		Hosts:     []string{"svc-a.default.svc.cluster.local", "svc-b.default.svc.cluster.local", "svc-c.default.svc.cluster.local"},
 		Listeners: []peerListener{{Name: "plain", Port: ports[0]}, {Name: "mtls", Port: ports[1], TLS: true}}}
@@ -146,9 +146,13 @@ func peerCommand(name string, o options) (template string, args, env []string) {
 	if suffix == "client" {
 		template = "client.yaml"
 	}
+	binary := o.lateen
+	if product == before {
+		binary = o.before
+	}
 	switch product {
-	case lateen:
-		return template, []string{o.lateen, "-c", "CONFIG", "-l", "warning"}, []string{"GOMAXPROCS=" + threads}
+	case lateen, before:
+		return template, []string{binary, "-c", "CONFIG", "-l", "warning"}, []string{"GOMAXPROCS=" + threads}
 	case envoy:
 		return template, []string{o.envoy, "-c", "CONFIG", "--concurrency", threads, "--disable-hot-restart", "-l", "warning"}, nil
 	case nginx:

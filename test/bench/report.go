@@ -47,14 +47,16 @@ type result struct {
 	Goals      []verdict `json:"goals,omitempty"`
 
 	shows []metric
+	// reference is the candidate that ratios are to.
+	reference string
 }
 
 // figures are what was measured of one candidate.
 type figures struct {
 	Label   string            `json:"label"`
 	Metrics map[metric]spread `json:"metrics"`
-	// RatioToEnvoy is of the row's first metric, pair by pair.
-	RatioToEnvoy spread `json:"ratio_to_envoy,omitzero"`
+	// Ratio is to Envoy's, or to that of the version before, by the row's first metric, pair by pair.
+	Ratio spread `json:"ratio,omitzero"`
 }
 
 // verdict is a goal and what was reached.
@@ -71,7 +73,10 @@ type verdict struct {
 }
 
 func newResult(r row, samples map[string][]sample) result {
-	out := result{Row: r.key, Name: r.name, Unit: r.unit, shows: r.shows}
+	out := result{Row: r.key, Name: r.name, Unit: r.unit, shows: r.shows, reference: envoy}
+	if _, ok := samples[before]; ok {
+		out.reference = before
+	}
 	for _, c := range r.candidates {
 		list, ok := samples[c.label]
 		if !ok {
@@ -81,7 +86,7 @@ func newResult(r row, samples map[string][]sample) result {
 		for _, m := range r.shows {
 			f.Metrics[m] = spreadOf(take(list, m))
 		}
-		f.RatioToEnvoy = spreadOf(ratios(list, samples[envoy], r.shows[0]))
+		f.Ratio = spreadOf(ratios(list, samples[out.reference], r.shows[0]))
 		out.Candidates = append(out.Candidates, f)
 	}
 	ours := samples[r.candidates[0].label]
@@ -146,7 +151,7 @@ func (r *result) print(out io.Writer) {
 	for i, m := range r.shows {
 		fmt.Fprintf(w, "\t%s", r.in(m))
 		if i == 0 {
-			fmt.Fprint(w, "\tof Envoy's")
+			fmt.Fprintf(w, "\tof %s's", r.reference)
 		}
 	}
 	fmt.Fprintln(w)
@@ -155,7 +160,7 @@ func (r *result) print(out io.Writer) {
 		for i, m := range r.shows {
 			fmt.Fprintf(w, "\t%v", f.Metrics[m])
 			if i == 0 {
-				fmt.Fprintf(w, "\t%v", f.RatioToEnvoy)
+				fmt.Fprintf(w, "\t%v", f.Ratio)
 			}
 		}
 		fmt.Fprintln(w)

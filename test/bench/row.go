@@ -1,6 +1,10 @@
 package main
 
-import "context"
+import (
+	"context"
+	"slices"
+	"strings"
+)
 
 // row is one comparison.
 type row struct {
@@ -66,7 +70,19 @@ const (
 	envoy   = "envoy"
 	nginx   = "nginx"
 	haproxy = "haproxy"
+	// before is another version of Lateen's proxy (-before).
+	before = "before"
 )
+
+// besideBefore adds to each row the other version of the proxy, doing what the row's first candidate does.
+func besideBefore(list []row) []row {
+	for i := range list {
+		c := list[i].candidates[0]
+		c.label, c.peer = before, strings.Replace(c.peer, lateen, before, 1)
+		list[i].candidates = slices.Insert(slices.Clone(list[i].candidates), 1, c)
+	}
+	return list
+}
 
 // through makes candidates that do the same.
 func through(load func(*bench, *peer) (loader, error), peers ...string) []candidate {
