@@ -216,7 +216,9 @@ func (c *control) build(state string) error {
 	metrics := newControlMetrics(c.metrics)
 	c.discovery = newDiscovery(c.world, c.joins, func(e *translationError) { e.report(metrics, c.log) })
 	c.who = &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
+	c.discovery.arrived = c.changed.takeOldest
 	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Inspect: c.inspect, Metrics: metrics, Log: c.scopes.Logger("xds")})
+	c.discovery.begin = c.server.Ledger().Begin
 	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: c.who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
 	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), c.who, c.server, certificates)
 	return nil
@@ -261,6 +263,7 @@ func (c *control) openAuthority(dir string) error {
 // sink hands a source's batches on. told is called after the first one.
 func (c *control) sink(name string, told func()) source.Sink {
 	return source.SinkFunc(func(b source.Batch) {
+		arrived := time.Now()
 		batch := world.Batch{Source: name, Initial: b.Initial, Revision: b.Revision, Changes: make([]world.ObjectChange, len(b.Changes))}
 		for i, change := range b.Changes {
 			batch.Changes[i] = world.ObjectChange{Key: change.Key, Object: change.Object}
@@ -271,13 +274,14 @@ func (c *control) sink(name string, told func()) source.Sink {
 		if name != workload.Name {
 			c.workloads.Observe(source.Batch{Changes: counts})
 		}
+		c.changed.begin(c.world.Snapshot().Version(), arrived)
 		c.world.Apply(batch)
 		c.elsewhere.Apply(counts, c.world.Snapshot().Version(), time.Now())
 		if name == c.store.Name() {
 			c.revision.Store(b.Revision)
 			c.followMeshConfig(b)
 		}
-		c.changed.note(counts, c.world.Snapshot().Version())
+		c.changed.note(counts, c.world.Snapshot().Version(), arrived)
 		if b.Initial {
 			told()
 		}
@@ -408,6 +412,7 @@ func (c *control) localAPI() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", api.NewHandler(c.store, c))
 	newProxyPages(c.server.Ledger(), c.world, c.store.Name()).mount(mux)
+	newDebugPages(c).mountLedger(mux)
 	mux.HandleFunc("GET "+cli.PathSources, c.sourcesPage)
 	c.joins.mount(mux)
 	return mux

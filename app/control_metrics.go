@@ -13,9 +13,11 @@ import (
 // it has them.
 type controlMetrics struct {
 	connected, pushes, pushBytes, rejects *telemetry.Family
-	convergence                           *telemetry.Histogram
-	certificates                          *telemetry.Family
-	failures                              *telemetry.Series
+	// convergence counts each client that a change reaches, distribution each
+	// change when it has reached the last of them.
+	convergence, distribution *telemetry.Histogram
+	certificates              *telemetry.Family
+	failures                  *telemetry.Series
 }
 
 // convergenceBuckets are istiod's, and finer ones below: seconds.
@@ -35,8 +37,11 @@ func newControlMetrics(r *telemetry.Registry) *controlMetrics {
 			"outcome"),
 	}
 	m.failures = counter("pilot_total_xds_internal_errors", "Translations for a proxy that failed.").With()
-	m.convergence = r.NewFamily(telemetry.Desc{Name: "pilot_proxy_convergence_time", Kind: telemetry.KindHistogram,
-		Help: "Seconds from a change to a client's acknowledgement of it.", Buckets: convergenceBuckets}).With().Histogram
+	seconds := func(name, help string) *telemetry.Histogram {
+		return r.NewFamily(telemetry.Desc{Name: name, Help: help, Kind: telemetry.KindHistogram, Buckets: convergenceBuckets}).With().Histogram
+	}
+	m.convergence = seconds("pilot_proxy_convergence_time", "Seconds from a change to a client's acknowledgement of it.")
+	m.distribution = seconds("lateen_config_distribution_seconds", "Seconds from a change to the last client's acknowledgement of it.")
 	return m
 }
 
@@ -59,6 +64,9 @@ func (m *controlMetrics) Refused(typeURL string, _ *server.Client) {
 
 // Converged implements server.Metrics.
 func (m *controlMetrics) Converged(d time.Duration) { m.convergence.Observe(0, d.Seconds()) }
+
+// Distributed implements server.Metrics.
+func (m *controlMetrics) Distributed(d time.Duration) { m.distribution.Observe(0, d.Seconds()) }
 
 // counted is for the certificate service.
 func (m *controlMetrics) counted(o ca.Outcome) { m.certificates.With(string(o)).Counter.Inc(0) }

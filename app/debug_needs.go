@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"time"
 
 	networking "istio.io/api/networking/v1alpha3"
 	typev1beta1 "istio.io/api/type/v1beta1"
@@ -14,21 +15,56 @@ import (
 	"lateen.dev/lateen/world"
 )
 
-// changes remembers with which Snapshot each object came to be what it is.
+// changes remembers with which Snapshot each object came to be what it is, and when
+// that was.
 type changes struct {
 	mu sync.Mutex // guards what follows
 	of map[config.Key]objectChange
+	// arrived are batches that no proxy has been translated for yet.
+	arrived []arrival
 }
 
 type objectChange struct {
 	snapshot uint64
 	version  string
+	time     time.Time
 }
 
-// note is called after changes have become a part of the Snapshot.
-func (c *changes) note(list []source.Change, snapshot uint64) {
+// arrival is when a batch came that makes a Snapshot newer than after.
+type arrival struct {
+	after uint64
+	at    time.Time
+}
+
+// begin is called before a batch is applied to the Snapshot of that version. One
+// batch is applied at a time.
+func (c *changes) begin(after uint64, at time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.arrived = append(c.arrived, arrival{after, at})
+}
+
+// takeOldest is when the first of those batches came that the Snapshot has and
+// none before had; the zero time if there is none.
+func (c *changes) takeOldest(snapshot uint64) (oldest time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.arrived) > 0 && c.arrived[0].after < snapshot {
+		if oldest.IsZero() {
+			oldest = c.arrived[0].at
+		}
+		c.arrived = c.arrived[1:]
+	}
+	return oldest
+}
+
+// note is called after a batch has become a part of the Snapshot.
+func (c *changes) note(list []source.Change, snapshot uint64, at time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.arrived); n > 0 && c.arrived[n-1].after == snapshot {
+		c.arrived = c.arrived[:n-1] // it changed nothing
+	}
 	if c.of == nil {
 		c.of = map[config.Key]objectChange{}
 	}
@@ -41,15 +77,15 @@ func (c *changes) note(list []source.Change, snapshot uint64) {
 		if version == "" {
 			version = strconv.FormatInt(change.Object.Generation, 10)
 		}
-		c.of[change.Key] = objectChange{snapshot: snapshot, version: version}
+		c.of[change.Key] = objectChange{snapshot: snapshot, version: version, time: at}
 	}
 }
 
-// at is the Snapshot that brought an object as it is, and the object's version.
-func (c *changes) at(key config.Key) (snapshot uint64, version string) {
+// at is what brought an object as it is.
+func (c *changes) at(key config.Key) objectChange {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.of[key].snapshot, c.of[key].version
+	return c.of[key]
 }
 
 // needs reports whether an object has a say in what a proxy does: whether its

@@ -199,26 +199,36 @@ type distributed struct {
 	Since    *time.Time `json:"since,omitempty"`
 	Refused  []string   `json:"refused,omitempty"`
 	Reason   string     `json:"reason,omitempty"`
+
+	name string // NAME.NAMESPACE
 }
 
 func (d *debugPages) configDistribution(w http.ResponseWriter, q *http.Request) {
+	if o := d.object(w, q); o != nil {
+		writeJSON(w, d.distribution(o, q.FormValue("proxy_namespace")))
+	}
+}
+
+// object finds the live object that the query names; it answers the request
+// itself if there is none.
+func (d *debugPages) object(w http.ResponseWriter, q *http.Request) *config.Object {
 	key, err := config.ParseKey(q.FormValue("resource"))
 	if err != nil {
 		writeError(w, http.StatusUnprocessableEntity, fmt.Errorf("which object? Add ?resource=KIND/NAMESPACE/NAME, for example VirtualService/default/reviews (%w)", err))
-		return
+		return nil
 	}
 	objects, _ := d.Objects()
 	i := slices.IndexFunc(objects, func(o *config.Object) bool { return o.Key == key })
 	if i < 0 {
 		writeError(w, http.StatusNotFound, fmt.Errorf("%s is not live", key))
-		return
+		return nil
 	}
-	writeJSON(w, d.distribution(objects[i], q.FormValue("proxy_namespace")))
+	return objects[i]
 }
 
 // distribution is the ledger's page for one object.
 func (d *debugPages) distribution(o *config.Object, namespace string) []distributed {
-	at, version := d.changed.at(o.Key)
+	at := d.changed.at(o.Key)
 	sessions := map[uint64]*session{}
 	for _, s := range d.control.discovery.all() {
 		sessions[s.client.Stream] = s
@@ -232,38 +242,41 @@ func (d *debugPages) distribution(o *config.Object, namespace string) []distribu
 		if s == nil || namespace != "" && namespace != s.proxy.Namespace {
 			continue
 		}
-		one := distributed{Proxy: c.Node.ID, Needs: needs(snap, s.proxy, o)}
-		if since, has := c.HasSince(at); has {
-			one.Since = &since
-		}
+		one := distributed{Proxy: c.Node.ID, Needs: needs(snap, s.proxy, o), name: firstOf(c.Node.Workload, c.Node.ID)}
 		for k := range c.Types {
-			one.note(&c.Types[k], at, version)
+			one.note(&c.Types[k], &at)
+		}
+		if since, has := c.HasSince(at.snapshot); has && len(one.Refused) == 0 {
+			one.Since = &since
 		}
 		out = append(out, one)
 	}
+	slices.SortStableFunc(out, func(a, b distributed) int { return strings.Compare(a.name, b.name) })
 	return out
 }
 
-func (o *distributed) note(t *server.TypeStatus, at uint64, version string) {
-	for _, r := range t.Refused {
-		if r.Revision >= at {
+func (o *distributed) note(t *server.TypeStatus, at *objectChange) {
+	refused := false
+	for i := range t.Refused {
+		if r := &t.Refused[i]; o.Needs && r.Blames(at.snapshot) {
+			refused = true
 			o.Refused = append(o.Refused, xds.ShortType(t.TypeURL)+" "+r.Name)
 			if t.LastNack != nil {
 				o.Reason = t.LastNack.Reason
 			}
 		}
 	}
-	if t.AckedRevision < at {
+	if refused || t.AckedRevision < at.snapshot {
 		return
 	}
 	switch t.TypeURL {
 	case xds.ClusterType:
-		o.Cluster = version
+		o.Cluster = at.version
 	case xds.ListenerType:
-		o.Listener = version
+		o.Listener = at.version
 	case xds.RouteType:
-		o.Route = version
+		o.Route = at.version
 	case xds.EndpointType:
-		o.Endpoint = version
+		o.Endpoint = at.version
 	}
 }

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
+	"lateen.dev/lateen/cli"
 	"lateen.dev/lateen/identity"
 	"lateen.dev/lateen/source/workload"
 	"lateen.dev/lateen/xds"
@@ -186,8 +187,8 @@ func TestDebugPages(t *testing.T) {
 		"edsz?proxyID=reviews-v1.default": {"0.cluster_name": nil},
 		"sidecarz?proxyID=reviews-v1":     {"namespace": "default", "services.0": "reviews.default.svc.cluster.local"},
 		"config_distribution?resource=VirtualService/default/reviews": {"0.proxy": node, "0.needs": true, "0.route_acked": nil, "0.cluster_acked": nil,
-			"0.since": nil, "0.refused": nil, "0.reason": "virtualOutbound: not today"},
-		"config_distribution?resource=AuthorizationPolicy/default/allow": {"0.needs": false},
+			"0.refused.0": "LDS virtualOutbound", "0.reason": "virtualOutbound: not today"},
+		"config_distribution?resource=AuthorizationPolicy/default/allow": {"0.needs": false, "0.since": nil, "0.listener_acked": nil},
 	} {
 		var got any
 		if code, body := d.get(t, page, &got); code != http.StatusOK {
@@ -219,6 +220,75 @@ func TestDebugPages(t *testing.T) {
 		if !strings.Contains(index, "/debug/"+p.name+" ") {
 			t.Errorf("the index lacks %s", p.name)
 		}
+	}
+}
+
+// The local API tells what a proxy lacks, what it shall have, and who has an object.
+func TestLedgerOverTheLocalAPI(t *testing.T) {
+	d := startDebugged(t)
+	api := d.localAPI()
+	get := func(path string, into any) int {
+		t.Helper()
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		if into != nil {
+			if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
+				t.Fatalf("%s: %v: %s", path, err, w.Body)
+			}
+		}
+		return w.Code
+	}
+	const proxy = cli.PathProxies + "/reviews-v1.default"
+	var diff cli.DifferenceResponse
+	get(proxy+"/difference", &diff)
+	i := slices.IndexFunc(diff.Differences, func(one cli.Difference) bool { return one.Name == "virtualOutbound" })
+	if i < 0 || diff.Differences[i].State != cli.DifferenceRefused || diff.Differences[i].Has != "" || diff.Differences[i].Reason == "" ||
+		!strings.Contains(string(diff.Differences[i].WantedContent), `"name":"virtualOutbound"`) {
+		t.Errorf("difference: %+v", diff)
+	}
+	var dump map[string]any
+	get(proxy+"/wanted", &dump)
+	if _, ok := lookUp(dump, "configs.1.dynamic_active_clusters.0.cluster.name"); !ok {
+		t.Errorf("wanted: %v", dump)
+	}
+	var who cli.WhoHasResponse
+	get(cli.PathWhoHas+"?resource=VirtualService/default/reviews", &who)
+	if len(who.Proxies) != 1 || who.Proxies[0].Proxy != "reviews-v1.default" || !who.Proxies[0].Needs || who.Proxies[0].Since != nil ||
+		!slices.Equal(who.Proxies[0].Refused, []string{"LDS virtualOutbound"}) || who.Changed == nil || who.Origin == "" {
+		t.Errorf("who has it: %+v", who)
+	}
+	who = cli.WhoHasResponse{}
+	get(cli.PathWhoHas+"?resource=AuthorizationPolicy/default/allow", &who)
+	if len(who.Proxies) != 1 || who.Proxies[0].Needs || who.Proxies[0].Since == nil || len(who.Proxies[0].Refused) != 0 {
+		t.Errorf("who has the policy: %+v", who)
+	}
+	for _, path := range []string{cli.PathProxies + "/none/difference", cli.PathProxies + "/none/wanted", cli.PathWhoHas + "?resource=VirtualService/default/none"} {
+		if code := get(path, nil); code != http.StatusNotFound {
+			t.Errorf("%s: %d", path, code)
+		}
+	}
+}
+
+// What came first counts, and what changed nothing doesn't.
+func TestArrivals(t *testing.T) {
+	var c changes
+	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
+	c.begin(1, at(1))
+	c.note(nil, 1, at(1)) // no new Snapshot
+	c.begin(1, at(2))
+	c.note(nil, 2, at(2))
+	c.begin(2, at(3))
+	c.note(nil, 3, at(3))
+	c.begin(3, at(4)) // not applied yet
+	if got := c.takeOldest(3); !got.Equal(at(2)) {
+		t.Errorf("of Snapshots 2 and 3 the first came at %v", got)
+	}
+	if got := c.takeOldest(3); !got.IsZero() {
+		t.Errorf("taken already, but %v", got)
+	}
+	c.note(nil, 4, at(4))
+	if got := c.takeOldest(4); !got.Equal(at(4)) {
+		t.Errorf("Snapshot 4 came at %v", got)
 	}
 }
 

@@ -34,7 +34,11 @@ type discovery struct {
 	sub        *world.Subscription
 	attendance attendance
 	// state translates for one proxy.
-	state   func(*model.Proxy) *xds.State
+	state func(*model.Proxy) *xds.State
+	// arrived is when the oldest change came that a Snapshot has and none before
+	// had. begin is told of it before anybody is offered the Snapshot.
+	arrived func(snapshot uint64) time.Time
+	begin   func(snapshot uint64, changed time.Time)
 	failed  func(*translationError) // is told of panics
 	retries backoff.Backoff         // of those
 
@@ -44,7 +48,8 @@ type discovery struct {
 
 func newDiscovery(w *world.World, a attendance, failed func(*translationError)) *discovery {
 	t := translate.New(w.Snapshot())
-	return &discovery{translator: t, state: t.State, sub: w.Subscribe(), attendance: a, failed: failed, sessions: map[*session]struct{}{}}
+	return &discovery{translator: t, state: t.State, sub: w.Subscribe(), attendance: a, failed: failed,
+		arrived: func(uint64) time.Time { return time.Time{} }, begin: func(uint64, time.Time) {}, sessions: map[*session]struct{}{}}
 }
 
 // run translates each new Snapshot for those who are connected. The first change
@@ -68,7 +73,12 @@ func (d *discovery) run(ctx context.Context) error {
 		case <-retry.C: // at the latest; what did not fail is not translated anew
 		case <-d.sub.Ready():
 			snap, change := d.sub.Take()
-			d.translator.Advance(snap, change, time.Now())
+			changed := d.arrived(snap.Version())
+			if changed.IsZero() {
+				changed = time.Now()
+			}
+			d.begin(snap.Version(), changed)
+			d.translator.Advance(snap, change, changed)
 		}
 		sessions := d.all()
 		if err := refreshAll(sessions); err != nil {

@@ -155,9 +155,6 @@ func TestProxyStatus(t *testing.T) {
 	if err != nil || !strings.Contains(out, "productpage-v1.default") || !strings.Contains(out, "route 9080: bad regex") {
 		t.Errorf("%v\n%s", err, out)
 	}
-	if out, err = run(t, dir, "proxy-status", "product"); err != nil || !strings.Contains(out, "refused RDS 9080") {
-		t.Errorf("%v\n%s", err, out)
-	}
 	if _, err = run(t, dir, "proxy-status", "reviews"); err == nil || !strings.Contains(err.Error(), "2 proxies") {
 		t.Errorf("an ambiguous name: %v", err)
 	}

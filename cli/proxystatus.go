@@ -16,7 +16,9 @@ func (r *root) proxyStatusCommand() *cobra.Command {
 		Short:   "Show which proxy has which configuration, and who refused what",
 		GroupID: groupInspect,
 		Long: "SYNCED means that the proxy acknowledged all that it was sent, STALE that it has not answered yet,\n" +
-			"NOT SENT that there was nothing to send, ERROR that it refused something (the reason is printed below).",
+			"NOT SENT that there was nothing to send, ERROR that it refused something (the reason is printed below).\n" +
+			"Of one proxy it shows what differs, resource by resource: what it has acknowledged against what it shall\n" +
+			"have, and, where its admin address can be reached, the clusters, listeners and routes that it runs with.",
 		Example: "  lateen proxy-status\n  lateen proxy-status reviews-v1\n  lateen ps -o json",
 		Args:    cobra.MaximumNArgs(1),
 	}
@@ -32,10 +34,14 @@ func (r *root) proxyStatusCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if o.structured() {
-				return o.write(r.Out, p)
+			report, err := r.report(cmd.Context(), c, p)
+			if err != nil {
+				return err
 			}
-			return r.printProxy(p)
+			if o.structured() {
+				return o.write(r.Out, report)
+			}
+			return r.printReport(report)
 		}
 		all, err := r.proxies(cmd.Context(), c)
 		if err != nil {
@@ -101,9 +107,13 @@ func (r *root) printRefusals(w io.Writer, p *Proxy) {
 	}
 }
 
-func (r *root) printProxy(p *Proxy) error {
-	fmt.Fprintf(r.Out, "%s (%s, %s) at %s, %s over %s since %s\n", p.Name, p.Type, p.Version, p.Address, p.Identity, p.Protocol,
-		p.Since.Format(time.RFC3339))
+// printReport prints where one proxy stands, and what it lacks.
+func (r *root) printReport(p *proxyReport) error {
+	who := p.Identity
+	if who == "" {
+		who = "this machine"
+	}
+	fmt.Fprintf(r.Out, "%s (%s, %s) at %s, %s over %s since %s\n", p.Name, p.Type, p.Version, p.Address, who, p.Protocol, p.Since.Format(time.RFC3339))
 	var rows [][]string
 	for _, t := range p.Types {
 		names := fmt.Sprint(t.Names)
@@ -115,6 +125,6 @@ func (r *root) printProxy(p *Proxy) error {
 	if err := table(r.Out, []string{"TYPE", "STATUS", "NAMES", "WANTED", "HAS"}, rows); err != nil {
 		return err
 	}
-	r.printRefusals(r.Out, p)
+	r.printDifferences(p)
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -42,8 +43,12 @@ func Config(s *xds.State, endpoints bool) ([]*anypb.Any, error) {
 	}
 	routes := &adminv3.RoutesConfigDump{}
 	for r := range s.Set(xds.RouteType).All() {
+		body, err := withHosts(r, s.Set(xds.VirtualHostType))
+		if err != nil {
+			return nil, err
+		}
 		routes.DynamicRouteConfigs = append(routes.DynamicRouteConfigs,
-			&adminv3.RoutesConfigDump_DynamicRouteConfig{VersionInfo: r.Version, RouteConfig: r.Body})
+			&adminv3.RoutesConfigDump_DynamicRouteConfig{VersionInfo: r.Version, RouteConfig: body})
 	}
 	secrets, err := redacted(s.Set(xds.SecretType))
 	if err != nil {
@@ -68,6 +73,32 @@ func Config(s *xds.State, endpoints bool) ([]*anypb.Any, error) {
 		out = append(out, a)
 	}
 	return out, nil
+}
+
+// withHosts is a route configuration with the virtual hosts that are resources of
+// their own, as Envoy shows it.
+func withHosts(r *xds.Resource, hosts *xds.Set) (*anypb.Any, error) {
+	var all []*routev3.VirtualHost
+	for h := range hosts.Members(r.Name) {
+		host := &routev3.VirtualHost{}
+		if err := proto.Unmarshal(h.Body.GetValue(), host); err != nil {
+			return nil, fmt.Errorf("virtual host %q: %w", h.Name, err)
+		}
+		all = append(all, host)
+	}
+	if len(all) == 0 {
+		return r.Body, nil
+	}
+	route := &routev3.RouteConfiguration{}
+	if err := proto.Unmarshal(r.Body.GetValue(), route); err != nil {
+		return nil, fmt.Errorf("route configuration %q: %w", r.Name, err)
+	}
+	route.VirtualHosts = append(route.VirtualHosts, all...)
+	body, err := anypb.New(route)
+	if err != nil {
+		return nil, fmt.Errorf("route configuration %q: %w", r.Name, err)
+	}
+	return body, nil
 }
 
 // redacted are the secrets without their keys.
@@ -114,6 +145,19 @@ func JSON(m proto.Message) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
+// Content is what a resource says, in JSON; nothing of secrets, and of what is
+// not known.
+func Content(r *xds.Resource) (json.RawMessage, error) {
+	if r == nil || r.Body == nil || r.TypeURL == xds.SecretType {
+		return nil, nil
+	}
+	m, err := r.Body.UnmarshalNew()
+	if err != nil {
+		return nil, fmt.Errorf("%s %q: %w", xds.ShortType(r.TypeURL), r.Name, err)
+	}
+	return JSON(m)
+}
+
 // SetJSON is a list of the set's resources. Secrets are not for it.
 func SetJSON(set *xds.Set) (json.RawMessage, error) {
 	list := []json.RawMessage{}
@@ -121,11 +165,7 @@ func SetJSON(set *xds.Set) (json.RawMessage, error) {
 		if r.TypeURL == xds.SecretType {
 			return nil, fmt.Errorf("secret %q is not shown", r.Name)
 		}
-		m, err := r.Body.UnmarshalNew()
-		if err != nil {
-			return nil, fmt.Errorf("%s %q: %w", xds.ShortType(r.TypeURL), r.Name, err)
-		}
-		b, err := JSON(m)
+		b, err := Content(r)
 		if err != nil {
 			return nil, err
 		}

@@ -17,6 +17,7 @@ import (
 type Ledger struct {
 	mu      sync.Mutex
 	clients map[uint64]*record
+	changes convergence
 	// moved is closed, and made anew, when somebody waits and a client has
 	// moved on or has left.
 	moved   chan struct{}
@@ -26,14 +27,19 @@ type Ledger struct {
 // record is one client's page. Its views are replaced, never changed.
 type record struct {
 	client *Client
+	stream *stream
 	delta  bool
 	acked  uint64
-	// history holds the last values of acked, oldest first.
+	// counted is the newest change that was waited for when the client first had
+	// all of a revision: later ones wait for it too.
+	counted uint64
+	// history holds values of acked, oldest first.
 	history []Reached
 	types   map[string]*typeRecord
 }
 
-// maxHistory is how many revisions back it is told since when a client has one.
+// maxHistory is of how many revisions it is remembered when a client had them all:
+// the longer ago, the fewer.
 const maxHistory = 64
 
 type typeRecord struct {
@@ -42,19 +48,22 @@ type typeRecord struct {
 	nack  *Nack
 }
 
-func newLedger() *Ledger {
-	return &Ledger{clients: make(map[uint64]*record), moved: make(chan struct{})}
+func newLedger(m Metrics) *Ledger {
+	return &Ledger{clients: make(map[uint64]*record), changes: convergence{metrics: m}, moved: make(chan struct{})}
 }
 
-func (l *Ledger) connect(c *Client, delta bool) {
+func (l *Ledger) connect(st *stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.clients[c.Stream] = &record{client: c, delta: delta, types: make(map[string]*typeRecord)}
+	l.clients[st.client.Stream] = &record{client: &st.client, stream: st, delta: st.t.delta(), types: make(map[string]*typeRecord)}
 }
 
 func (l *Ledger) disconnect(stream uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if r := l.clients[stream]; r != nil {
+		l.changes.left(r)
+	}
 	delete(l.clients, stream)
 	l.moveLocked()
 }
@@ -84,14 +93,32 @@ func (l *Ledger) update(stream uint64, m *machine.Machine, typeURL string, nack 
 	}
 	if r.acked != acked || nack != nil {
 		if r.acked != acked {
-			if len(r.history) == maxHistory {
-				r.history = append(r.history[:0], r.history[1:]...)
-			}
-			r.history = append(r.history, Reached{Revision: acked, Time: now})
+			r.history = append(thinned(r.history), Reached{Revision: acked, Time: now})
+			l.changes.reached(r, acked, now)
 		}
 		r.acked = acked
 		l.moveLocked()
 	}
+}
+
+// thinned makes room in a history that is full: of what is older than the newest
+// entries it forgets what lies between two of which the older is less than three
+// times as old.
+func thinned(h []Reached) []Reached {
+	if len(h) < maxHistory {
+		return h
+	}
+	const exact = maxHistory / 4
+	newest := h[len(h)-1].Time
+	kept := []Reached{}
+	for i, r := range slices.Backward(h) {
+		if len(kept) >= exact && i > 0 && newest.Sub(h[i-1].Time) < 3*newest.Sub(kept[len(kept)-1].Time) {
+			continue
+		}
+		kept = append(kept, r)
+	}
+	slices.Reverse(kept)
+	return kept[max(0, len(kept)-maxHistory+1):]
 }
 
 func synced(v *machine.View) bool { return v.AckedRevision == v.WantedRevision }

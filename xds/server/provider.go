@@ -80,6 +80,9 @@ type Metrics interface {
 	// Converged is the time from a change to this client's last ACK of it
 	// (pilot_proxy_convergence_time).
 	Converged(d time.Duration)
+	// Distributed is the time from a change to the last ACK of it, among all
+	// clients that had a whole configuration when it came.
+	Distributed(d time.Duration)
 }
 
 // NoMetrics drops all counts.
@@ -89,3 +92,6 @@ func (NoMetrics) Connected(int)           {}
 func (NoMetrics) Pushed(string, int)      {}
 func (NoMetrics) Refused(string, *Client) {}
 func (NoMetrics) Converged(time.Duration) {}
+
+// Distributed implements Metrics.
+func (NoMetrics) Distributed(time.Duration) {}

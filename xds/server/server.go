@@ -51,7 +51,7 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, ledger: newLedger(), admitted: make(chan struct{}, cfg.Limits.Admitted), of: map[string]int{}}
+	s := &Server{cfg: cfg, ledger: newLedger(cfg.Metrics), admitted: make(chan struct{}, cfg.Limits.Admitted), of: map[string]int{}}
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s
 }

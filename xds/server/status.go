@@ -11,7 +11,8 @@ type ClientStatus struct {
 	// Revision is the newest one of which the client has acknowledged, or
 	// refused, everything; 0 before the first.
 	Revision uint64
-	// History tells when it reached that and the ones before, oldest first.
+	// History tells when it reached that and the ones before, oldest first. Of
+	// older ones it has only some.
 	History []Reached
 	// Types holds a line for each type that the client subscribed to, in the
 	// order of additions.
@@ -25,8 +26,8 @@ type Reached struct {
 }
 
 // HasSince tells since when the client has the revision, or a newer one in its
-// place. Of what was long ago it gives a later time, that of the oldest revision
-// that is remembered.
+// place. Of what was long ago it may give a later time, that of the next revision
+// which is remembered.
 func (c *ClientStatus) HasSince(revision uint64) (since time.Time, has bool) {
 	for _, r := range c.History {
 		if r.Revision >= revision {
@@ -63,7 +64,15 @@ type Refused struct {
 	Name     string
 	Version  string
 	Revision uint64
+	// After is the revision that the client had all of before it refused this
+	// version, and those before it that it refused too: what it would not take
+	// came with the revisions after that.
+	After uint64
 }
+
+// Blames tells whether what the revision brought may be why the client refused
+// the resource.
+func (r *Refused) Blames(revision uint64) bool { return r.After < revision && revision <= r.Revision }
 
 // Nack is a refusal in the client's words.
 type Nack struct {

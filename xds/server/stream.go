@@ -34,9 +34,13 @@ type stream struct {
 	writing bool
 	timeout *time.Timer
 
-	// observed is the newest revision whose convergence has been counted,
-	// pushed tells that frames were sent since.
+	// asked are questions about the machine, which run's goroutine answers.
+	asked chan func(*machine.Machine)
+
+	// observed is the newest revision whose convergence has been counted, changed
+	// when the first change after it came, pushed that frames were sent since.
 	observed uint64
+	changed  time.Time
 	pushed   bool
 	// inspected counts answers to the client's questions about the control
 	// plane.
@@ -52,6 +56,7 @@ func newStream(s *Server, t transport) *stream {
 		failed:   make(chan error, 1),
 		write:    make(chan *machine.Frame),
 		written:  make(chan error, 1),
+		asked:    make(chan func(*machine.Machine)),
 		timeout:  stoppedTimer(),
 	}
 }
@@ -93,7 +98,7 @@ func (st *stream) run() error {
 	}
 	defer st.session.Close()
 	ledger := st.server.ledger
-	ledger.connect(&st.client, st.t.delta())
+	ledger.connect(st)
 	defer ledger.disconnect(st.client.Stream)
 	defer close(st.write)
 	st.server.goroutines.Go(st.writeAll)
@@ -169,6 +174,8 @@ func (st *stream) loop(release func()) error {
 			}
 		case <-st.session.Changed():
 			st.retarget()
+		case answer := <-st.asked:
+			answer(st.machine)
 		case err := <-st.written:
 			st.writing = false
 			st.timeout.Stop()
@@ -231,7 +238,11 @@ func (st *stream) request(m *message) error {
 // retarget takes the newest state. Whatever came between is not needed any
 // more.
 func (st *stream) retarget() {
+	old := st.state
 	st.state = st.session.State()
+	if st.observed == old.Revision {
+		st.changed = st.state.Changed
+	}
 	st.took(st.machine.Target(st.state))
 	st.server.ledger.update(st.client.Stream, st.machine, "", nil)
 }
@@ -242,8 +253,9 @@ func (st *stream) took(out machine.Out) {
 	if st.machine.Acked() < st.state.Revision || st.observed == st.state.Revision {
 		return
 	}
-	if st.pushed && !st.state.Changed.IsZero() {
-		st.server.cfg.Metrics.Converged(time.Since(st.state.Changed))
+	// The first configuration is no change.
+	if st.pushed && st.observed > 0 && !st.changed.IsZero() {
+		st.server.cfg.Metrics.Converged(time.Since(st.changed))
 	}
 	st.observed, st.pushed = st.state.Revision, false
 }

@@ -76,6 +76,10 @@ func (w *wire) ask(node, typeURL, nonce string, names ...string) {
 	w.in <- m
 }
 
+func (w *wire) refuse(typeURL, nonce, reason string) {
+	w.in <- &message{Request: machine.Request{TypeURL: typeURL, Nonce: nonce, Refused: true, Reason: reason}}
+}
+
 type fakeProvider struct {
 	mu       sync.Mutex
 	state    *xds.State
@@ -170,21 +174,24 @@ func TestSlowClientGetsTheNewestStateOnly(t *testing.T) {
 		s, p, m := newFake(Limits{})
 		w := open(t.Context(), s)
 		w.ask("n", xds.ClusterType, "")
+		w.ask("", xds.ClusterType, (<-w.out).Nonce)
+		synctest.Wait()
+		p.set(2, "2")
 		first := <-w.out
 		for v := range 50 {
-			p.set(uint64(v+2), fmt.Sprint(v+2))
+			p.set(uint64(v+3), fmt.Sprint(v+3))
 			synctest.Wait()
 		}
 		time.Sleep(time.Second)
 		w.ask("", xds.ClusterType, first.Nonce)
 		second := <-w.out
-		if got := second.Resources[0].Version; got != "51" {
+		if got := second.Resources[0].Version; got != "52" {
 			t.Errorf("second response has version %s", got)
 		}
 		time.Sleep(2 * time.Second)
 		w.ask("", xds.ClusterType, second.Nonce)
 		synctest.Wait()
-		if c := s.Ledger().Clients(); len(c) != 1 || c[0].Revision != 51 || c[0].Types[0].Status() != Synced {
+		if c := s.Ledger().Clients(); len(c) != 1 || c[0].Revision != 52 || c[0].Types[0].Status() != Synced {
 			t.Errorf("ledger: %+v", c)
 		}
 		if !slices.Equal(m.converged, []time.Duration{3 * time.Second}) {

@@ -27,16 +27,20 @@ func (m *Machine) answered(s *subscription, r *Request) *Nack {
 func (m *Machine) taken(s *subscription, f *inflight, except map[string]struct{}) {
 	if f.completes != nil && len(except) == 0 && (!s.collections || len(f.removed) == 0) {
 		for _, r := range f.resources {
-			delete(s.refused, r.Name)
+			s.accept(r.Name)
 		}
 		s.rebase(f.completes)
+		if f.revision > s.ackedRevision {
+			// The state may have moved on: what was asked for then is there nevertheless.
+			s.ackedRevision, s.acked = f.revision, f.completes
+		}
 		return
 	}
 	for _, r := range f.resources {
 		if _, refused := except[r.Name]; refused || s.overtaken(f, r.Name) {
 			continue
 		}
-		delete(s.refused, r.Name)
+		s.accept(r.Name)
 		s.put(r.Name, r)
 	}
 	for _, name := range f.removed {
@@ -74,7 +78,7 @@ func (m *Machine) refuse(s *subscription, f *inflight, blamed []string, certain 
 		} else {
 			s.put(r.Name, r)
 		}
-		s.refused[r.Name] = refusal{version: r.Version, revision: f.revision}
+		s.refused[r.Name] = refusal{version: r.Version, revision: f.revision, after: s.acceptedBefore(r.Name)}
 	}
 	m.taken(s, f, except)
 }

@@ -100,6 +100,9 @@ func (s *subscription) forgive(target *xds.Set) {
 	for name, r := range s.refused {
 		if want := target.Get(name); want == nil || want.Version != r.version {
 			delete(s.refused, name)
+			if has := s.has(name); want == nil || has != nil && has.Version == want.Version {
+				delete(s.before, name)
+			}
 		}
 	}
 }

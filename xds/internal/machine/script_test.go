@@ -54,6 +54,7 @@ type script struct {
 //	> ack TYPE [nonce=N]              answer the last frame (delta)
 //	> nack TYPE [names=a,b] reason
 //	> views                           where each type stands
+//	> differences                     what it has against what it shall have
 //
 // The lines after it are what came out. Run with -update to rewrite them, and
 // only commit what you can explain.
@@ -111,6 +112,8 @@ func (s *script) event(words []string) string {
 		return s.print(s.m.Target(s.readState(words[1:])))
 	case "views":
 		return s.views()
+	case "differences":
+		return s.differences()
 	}
 	return s.request(words)
 }
@@ -226,4 +229,35 @@ func (s *script) views() string {
 	}
 	fmt.Fprintf(&b, "acked %d\n", s.m.Acked())
 	return b.String()
+}
+
+func (s *script) differences() string {
+	var b strings.Builder
+	list, total := s.m.Differences(3)
+	for _, d := range list {
+		fmt.Fprintf(&b, "%s %s: wanted %s, has %s", xds.ShortType(d.TypeURL), d.Name, version(d.Wanted), version(d.Has))
+		if d.Sent {
+			b.WriteString(", sent")
+		}
+		if d.Refused {
+			b.WriteString(", refused")
+		}
+		b.WriteString("\n")
+	}
+	if len(list) < total {
+		fmt.Fprintf(&b, "and %d more\n", total-len(list))
+	}
+	for _, v := range s.m.Views() {
+		for _, r := range v.Refused {
+			fmt.Fprintf(&b, "%s %s changed after %d, refused at %d\n", xds.ShortType(v.TypeURL), r.Name, r.After, r.Revision)
+		}
+	}
+	return b.String()
+}
+
+func version(r *xds.Resource) string {
+	if r == nil {
+		return "none"
+	}
+	return r.Version
 }

@@ -26,6 +26,9 @@ type subscription struct {
 	// refused holds what the client would not take, until the state wants
 	// another version or the name leaves the subscription.
 	refused map[string]refusal
+	// before holds, for what was refused, version after version, the revision
+	// that the client had all of before the first of them.
+	before map[string]uint64
 	// owed names do not exist, and the client waits to hear it. owes says that
 	// it waits for a response even if that is empty.
 	owed map[string]struct{}
@@ -45,6 +48,26 @@ type subscription struct {
 type refusal struct {
 	version  string
 	revision uint64
+	// after is the last revision before which the client refused no version of
+	// it: what it would not take changed after that.
+	after uint64
+}
+
+// acceptedBefore is a new refusal's after.
+func (s *subscription) acceptedBefore(name string) uint64 {
+	if s.before == nil {
+		s.before = make(map[string]uint64)
+	}
+	if _, earlier := s.before[name]; !earlier {
+		s.before[name] = s.ackedRevision
+	}
+	return s.before[name]
+}
+
+// accept notes that the client took a version of what it may have refused.
+func (s *subscription) accept(name string) {
+	delete(s.refused, name)
+	delete(s.before, name)
 }
 
 // inflight is a response that has not been answered.

@@ -27,6 +27,9 @@ type Refusal struct {
 	Name     string
 	Version  string
 	Revision uint64
+	// After is the revision that the client had all of before it refused this
+	// version, and those before it that it refused too.
+	After uint64
 }
 
 // Views tells where each subscribed type stands, in the order of additions.
@@ -45,7 +48,7 @@ func (m *Machine) Views() []View {
 			Waiting:        s.inflight != nil,
 		}
 		for name, r := range s.refused {
-			v.Refused = append(v.Refused, Refusal{Name: name, Version: r.version, Revision: r.revision})
+			v.Refused = append(v.Refused, Refusal{Name: name, Version: r.version, Revision: r.revision, After: r.after})
 		}
 		slices.SortFunc(v.Refused, func(a, b Refusal) int { return cmp.Compare(a.Name, b.Name) })
 		out = append(out, v)

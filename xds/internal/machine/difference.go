@@ -1,0 +1,75 @@
+package machine
+
+import (
+	"cmp"
+	"slices"
+
+	"lateen.dev/lateen/xds"
+)
+
+// Difference is a resource of which the client does not have what it shall have.
+type Difference struct {
+	TypeURL, Name string
+	// Wanted is nil if the client shall not have it, Has if the client does not. Of
+	// what a client brought from an earlier stream only the version is known, and
+	// its Body is nil.
+	Wanted, Has *xds.Resource
+	// Sent says that it is in a response which the client has not answered.
+	Sent bool
+	// Refused says that the client would not take Wanted. If Has is the same then,
+	// its words did not tell which of several resources it meant.
+	Refused bool
+}
+
+// Differences compares what the client has acknowledged with what it shall have,
+// in the order of types and names. It lists most of them at most, and returns
+// how many there are.
+func (m *Machine) Differences(most int) (list []Difference, total int) {
+	for _, s := range m.types {
+		for _, d := range s.differences(m.state.Set(s.url)) {
+			if total++; len(list) < most {
+				list = append(list, d)
+			}
+		}
+	}
+	return list, total
+}
+
+func (s *subscription) differences(target *xds.Set) (list []Difference) {
+	add := func(name string, want, has *xds.Resource) {
+		refused, there := s.refused[name]
+		list = append(list, Difference{TypeURL: s.url, Name: name, Wanted: want, Has: has, Sent: s.inflight.carries(name),
+			Refused: there && want != nil && refused.version == want.Version})
+	}
+	if s.base != target {
+		d := target.DiffFrom(s.base)
+		for _, r := range d.Changed {
+			if _, corrected := s.over[r.Name]; !corrected && s.subscribed(r.Name) {
+				add(r.Name, r, s.base.Get(r.Name))
+			}
+		}
+		for _, name := range d.Removed {
+			if _, corrected := s.over[name]; !corrected && s.subscribed(name) {
+				add(name, nil, s.base.Get(name))
+			}
+		}
+	}
+	for name, has := range s.over {
+		want := target.Get(name)
+		same := want == nil && has == nil || want != nil && has != nil && want.Version == has.Version
+		// Where a client's words did not tell what it would not take, it is not known
+		// what it has.
+		uncertain := want != nil && s.refused[name].version == want.Version
+		if s.subscribed(name) && (!same || uncertain) {
+			add(name, want, has)
+		}
+	}
+	slices.SortFunc(list, func(a, b Difference) int { return cmp.Compare(a.Name, b.Name) })
+	return list
+}
+
+// carries tells whether the response has something to say about the name.
+func (f *inflight) carries(name string) bool {
+	return f != nil && (slices.Contains(f.removed, name) ||
+		slices.ContainsFunc(f.resources, func(r *xds.Resource) bool { return r.Name == name }))
+}

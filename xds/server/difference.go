@@ -1,0 +1,65 @@
+package server
+
+import (
+	"context"
+	"errors"
+
+	"lateen.dev/lateen/xds"
+	"lateen.dev/lateen/xds/internal/machine"
+)
+
+// Difference is a resource of which a client does not have what it shall have.
+type Difference struct {
+	TypeURL, Name string
+	// Wanted is nil if the client shall not have it, Has if the client does not. Of
+	// what a client brought from an earlier stream only the version is known, and
+	// its Body is nil.
+	Wanted, Has *xds.Resource
+	// Sent says that it is in a response which the client has not answered.
+	Sent bool
+	// Refused says that the client would not take Wanted. If Has is the same then,
+	// its words did not tell which of several resources it meant.
+	Refused bool
+}
+
+// ErrGone says that a stream has ended.
+var ErrGone = errors.New("the client is not connected any more")
+
+// Differences compares what a stream's client has acknowledged with what it shall
+// have now, resource by resource, in the order of types and names. It lists most
+// of them at most, and returns how many there are.
+func (l *Ledger) Differences(ctx context.Context, stream uint64, most int) (list []Difference, total int, err error) {
+	l.mu.Lock()
+	r := l.clients[stream]
+	l.mu.Unlock()
+	if r == nil {
+		return nil, 0, ErrGone
+	}
+	err = r.stream.ask(ctx, func(m *machine.Machine) {
+		found, n := m.Differences(most)
+		for _, d := range found {
+			list = append(list, Difference(d))
+		}
+		total = n
+	})
+	return list, total, err
+}
+
+// ask has a question about the machine answered by the goroutine that it belongs
+// to.
+func (st *stream) ask(ctx context.Context, question func(*machine.Machine)) error {
+	done := make(chan struct{})
+	answer := func(m *machine.Machine) {
+		defer close(done)
+		question(m)
+	}
+	select {
+	case st.asked <- answer:
+		<-done
+		return nil
+	case <-st.t.Context().Done():
+		return ErrGone
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
