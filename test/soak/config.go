@@ -14,40 +14,89 @@ import (
 	"lateen.dev/lateen/xds"
 )
 
-// layout is where everything listens.
+// layout is where everything listens. There are two proxies with the same layout: the client's side, and the server's
+// side behind it.
 type layout struct {
-	HTTP, TCP  int   // the proxy
-	Good       []int // servers that don't fail
-	GoodTCP    int
-	Faulty     int // a server that fails in every way
-	Nobody     int // a port at which there is nobody
-	Generation int // of the listeners and clusters
+	Server        bool  // this is the server's side
+	HTTP, TCP     int   // the client's side, to the servers
+	HopHTTP, Hop2 int   // the client's side, to the server's side, and there over HTTP/1.1 and over HTTP/2
+	HopTCP        int   // the client's side, to the server's side
+	MTLS, TCPTLS  int   // the server's side
+	Good          []int // servers that don't fail
+	GoodTCP       int
+	Faulty        int // a server that fails in every way
+	Nobody        int // a port at which there is nobody
+	Generation    int // of the listeners and clusters
 }
 
 var resources = template.Must(template.New("resources").Parse(`
-static_resources:
-  listeners:
-  - name: http
-    address: {socket_address: {address: 127.0.0.1, port_value: {{.HTTP}}}}
+{{- define "http"}}
+  - name: {{.Name}}
+    address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: http
+          stat_prefix: {{.Name}}
           request_headers_timeout: 2s
           stream_idle_timeout: {{.Idle}}s
-          rds: {route_config_name: routes, config_source: {ads: {}, resource_api_version: V3}}
+          rds: {route_config_name: {{.Routes}}, config_source: {ads: {}, resource_api_version: V3}}
           http_filters:
           - name: envoy.filters.http.router
             typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-  - name: tcp
-    address: {socket_address: {address: 127.0.0.1, port_value: {{.TCP}}}}
+{{- if .TLS}}{{template "served-tls" "[h2, http/1.1]"}}{{end}}
+{{- end}}
+{{- define "tcp"}}
+  - name: {{.Name}}
+    address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}
     filter_chains:
     - filters:
       - name: envoy.filters.network.tcp_proxy
-        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: tcp}
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: {{.Name}}, cluster: {{.Cluster}}}
+{{- if .TLS}}{{template "served-tls" "[]"}}{{end}}
+{{- end}}
+{{- define "served-tls"}}
+      transport_socket:
+        name: envoy.transport_sockets.tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          common_tls_context:
+            alpn_protocols: {{.}}
+            tls_certificate_sds_secret_configs: [{name: certificate, sds_config: {ads: {}, resource_api_version: V3}}]
+            validation_context_sds_secret_config: {name: roots, sds_config: {ads: {}, resource_api_version: V3}}
+{{- end}}
+{{- define "hop"}}
+  - name: {{.Name}}
+    type: STATIC
+    connect_timeout: {{.Idle}}s
+    circuit_breakers: {thresholds: [{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}]}
+    load_assignment:
+      cluster_name: {{.Name}}
+      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}}}]}]
+{{- if .Protocol}}
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        common_http_protocol_options: {idle_timeout: 1s, max_requests_per_connection: 25}
+        explicit_http_config: { {{- .Protocol}}: {}}
+{{- end}}
+    transport_socket:
+      name: envoy.transport_sockets.tls
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        sni: {{.Name}}
+        common_tls_context:
+          alpn_protocols: {{.ALPN}}
+          tls_certificate_sds_secret_configs: [{name: certificate, sds_config: {ads: {}, resource_api_version: V3}}]
+          validation_context_sds_secret_config: {name: roots, sds_config: {ads: {}, resource_api_version: V3}}
+{{- end}}
+static_resources:
+  listeners:
+{{- range .Listeners}}{{if .Cluster}}{{template "tcp" .}}{{else}}{{template "http" .}}{{end}}{{end}}
   clusters:
+{{- range .Hops}}{{template "hop" .}}{{end}}
   - name: good
     type: EDS
     connect_timeout: {{.Idle}}s
@@ -73,6 +122,38 @@ static_resources:
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.GoodTCP}}}}}}]}]
 `))
 
+// listener is one of a side's listeners. One with a cluster is for TCP and stays as it is.
+type listener struct {
+	Name, Routes, Cluster string
+	Port, Idle            int
+	TLS                   bool
+}
+
+// Listeners are a side's.
+func (l layout) Listeners() []listener {
+	if l.Server {
+		return []listener{{Name: "mtls", Port: l.MTLS, Routes: "routes", Idle: l.Idle(), TLS: true}, {Name: "tcp-mtls", Port: l.TCPTLS, Cluster: "tcp", TLS: true}}
+	}
+	return []listener{{Name: "http", Port: l.HTTP, Routes: "routes", Idle: l.Idle()}, {Name: "tcp", Port: l.TCP, Cluster: "tcp"},
+		{Name: "hop-http", Port: l.HopHTTP, Routes: "hop-http", Idle: l.Idle()}, {Name: "hop-http2", Port: l.Hop2, Routes: "hop-http2", Idle: l.Idle()},
+		{Name: "hop-tcp", Port: l.HopTCP, Cluster: "hop-tcp"}}
+}
+
+// hop is a cluster of the client's side that leads to the server's.
+type hop struct {
+	Name, Protocol, ALPN string
+	Port, Idle           int
+}
+
+// Hops are a side's.
+func (l layout) Hops() []hop {
+	if l.Server {
+		return nil
+	}
+	return []hop{{"hop-http", "http_protocol_options", "[http/1.1]", l.MTLS, l.Idle()}, {"hop-http2", "http2_protocol_options", "[h2]", l.MTLS, l.Idle()},
+		{"hop-tcp", "", "[]", l.TCPTLS, 60}}
+}
+
 // Idle makes one generation different from the next.
 func (l layout) Idle() int { return 60 + l.Generation%10 }
 
@@ -89,14 +170,31 @@ func (l layout) fixed() ([]xds.Update, error) {
 	return parsed.Static, nil
 }
 
-// routes are the route table of a version.
-func (l layout) routes(version int) (xds.Update, error) {
-	text := fmt.Sprintf(`{"name": "routes", "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
-		{"match": {"prefix": "/never", "headers": [{"name": "x-version", "string_match": {"exact": "%d"}}]}, "route": {"cluster": "faulty"}},
-		{"match": {"prefix": "/faulty"}, "route": {"cluster": "faulty", "timeout": "5s"}},
-		{"match": {"prefix": "/"}, "route": {"cluster": "good", "timeout": "0s"},
-		 "response_headers_to_add": [{"header": {"key": "x-version", "value": "%d"}}]}]}]}`, version, version)
-	return resource(xds.RouteType, "routes", version, []byte(text), &routev3.RouteConfiguration{})
+// routes are the route tables of a version.
+func (l layout) routes(version int) ([]xds.Update, error) {
+	table := func(name, good, faulty string) (xds.Update, error) {
+		text := fmt.Sprintf(`{"name": %q, "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [
+			{"match": {"prefix": "/never", "headers": [{"name": "x-version", "string_match": {"exact": "%d"}}]}, "route": {"cluster": %q}},
+			{"match": {"prefix": "/faulty"}, "route": {"cluster": %q, "timeout": "5s"}},
+			{"match": {"prefix": "/"}, "route": {"cluster": %q, "timeout": "0s"},
+			 "response_headers_to_add": [{"header": {"key": "x-version", "value": "%d"}}]}]}]}`, name, version, faulty, faulty, good, version)
+		return resource(xds.RouteType, name, version, []byte(text), &routev3.RouteConfiguration{})
+	}
+	u, err := table("routes", "good", "faulty")
+	if err != nil {
+		return nil, err
+	}
+	list := []xds.Update{u}
+	for _, h := range l.Hops() {
+		if h.Protocol == "" {
+			continue
+		}
+		if u, err = table(h.Name, h.Name, h.Name); err != nil {
+			return nil, err
+		}
+		list = append(list, u)
+	}
+	return list, nil
 }
 
 // endpoints are those of the good servers, one or two of which are left out, and of the faulty ones.

@@ -27,17 +27,8 @@ const (
 	askSample = "sample"
 	askChurn  = "churn"
 	askCalm   = "calm"
+	askSwap   = "swap " // with the secrets as JSON
 )
-
-// sample is what the proxy's process has, after garbage collection.
-type sample struct {
-	Goroutines  int
-	Heap        uint64 // bytes
-	Descriptors int
-	Connections int64
-	Updates     int64 // of configuration and endpoints so far
-	Error       string
-}
 
 // proxyMain is the proxy's process.
 func proxyMain(text string) int {
@@ -59,6 +50,7 @@ type subject struct {
 	engine  *proxy.Proxy
 	store   *state.Store
 	updates int
+	swaps   int
 	err     error
 }
 
@@ -89,7 +81,6 @@ func (s *subject) run() error {
 	house, done := context.WithCancel(context.Background())
 	var houseWG sync.WaitGroup
 	houseWG.Go(func() { s.engine.Run(house) })
-	s.change(ctx)
 	s.obey(ctx)
 	end, stop := context.WithTimeout(ctx, drainTime)
 	defer stop()
@@ -109,6 +100,7 @@ func (s *subject) obey(ctx context.Context) {
 	go func() {
 		defer close(lines)
 		in := bufio.NewScanner(os.Stdin)
+		in.Buffer(nil, 1<<20)
 		for in.Scan() {
 			lines <- strings.TrimSpace(in.Text())
 		}
@@ -127,7 +119,12 @@ func (s *subject) obey(ctx context.Context) {
 			case !ok:
 				return
 			case line == askSample:
+				if s.updates == 0 {
+					s.change(ctx)
+				}
 				s.tell()
+			case strings.HasPrefix(line, askSwap):
+				s.swap(ctx, strings.TrimPrefix(line, askSwap))
 			default:
 				churn = line == askChurn
 			}
@@ -150,14 +147,50 @@ func (s *subject) sample() sample {
 	debug.FreeOSMemory()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	out := sample{Goroutines: runtime.NumGoroutine(), Heap: m.HeapAlloc, Connections: s.engine.Connections(), Updates: int64(s.updates)}
+	out := sample{Name: s.side(), Goroutines: runtime.NumGoroutine(), Heap: m.HeapAlloc, Connections: s.engine.Connections(), Updates: int64(s.updates)}
 	if names, err := os.ReadDir("/proc/self/fd"); err == nil {
 		out.Descriptors = len(names)
 	}
+	s.engine.Stats(func(name string, value int64) {
+		switch {
+		case strings.HasSuffix(name, ".ssl.handshake"):
+			out.Handshakes += value
+		case strings.HasSuffix(name, ".ssl.connection_error"):
+			out.HandshakesFailed += value
+		}
+	})
 	if s.err != nil {
 		out.Error = s.err.Error()
 	}
 	return out
+}
+
+func (s *subject) side() string {
+	if s.Server {
+		return "the server's side"
+	}
+	return "the client's side"
+}
+
+// swap brings new secrets.
+func (s *subject) swap(ctx context.Context, text string) {
+	var now secrets
+	if err := json.Unmarshal([]byte(text), &now); err != nil {
+		s.err = errors.Join(s.err, fmt.Errorf("secrets: %w", err))
+		return
+	}
+	s.swaps++
+	list, err := now.updates(s.swaps)
+	s.err = errors.Join(s.err, err)
+	s.update(ctx, list)
+}
+
+func (s *subject) update(ctx context.Context, list []xds.Update) {
+	for _, u := range list {
+		for _, r := range s.store.Update(ctx, u) {
+			s.err = errors.Join(s.err, fmt.Errorf("%s was refused: %w", r.Name, r.Err))
+		}
+	}
 }
 
 // change brings new endpoints and routes; from time to time listeners and clusters, too.
@@ -173,10 +206,6 @@ func (s *subject) change(ctx context.Context) {
 	s.err = errors.Join(s.err, err)
 	routes, rerr := s.routes(s.updates)
 	s.err = errors.Join(s.err, rerr)
-	for _, u := range append(append(list, ends...), routes) {
-		for _, r := range s.store.Update(ctx, u) {
-			s.err = errors.Join(s.err, fmt.Errorf("%s was refused: %w", r.Name, r.Err))
-		}
-	}
+	s.update(ctx, append(append(list, ends...), routes...))
 	s.updates++
 }

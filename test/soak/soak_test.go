@@ -8,10 +8,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proxy := flag.String(proxyFlag, "", "be the proxy")
+	r := roleFlags()
 	flag.Parse()
-	if *proxy != "" {
-		os.Exit(proxyMain(*proxy))
+	if code, is := r.play(); is {
+		os.Exit(code)
 	}
 	os.Exit(m.Run())
 }

@@ -2,6 +2,7 @@ package traffic
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -24,12 +25,17 @@ type Backend struct {
 
 // Serve starts a backend. handler, if not nil, is asked first, and reports whether it has answered.
 func Serve(handler func(http.ResponseWriter, *http.Request) bool) (*Backend, error) {
-	web, err := net.Listen("tcp", "127.0.0.1:0")
+	return ServeAt("127.0.0.1:0", "127.0.0.1:0", handler)
+}
+
+// ServeAt is Serve at addresses of one's own, for HTTP and for bytes.
+func ServeAt(webAddress, echoAddress string, handler func(http.ResponseWriter, *http.Request) bool) (*Backend, error) {
+	web, err := net.Listen("tcp", webAddress)
 	if err != nil {
 		return nil, fmt.Errorf("backend: %w", err)
 	}
 	b := &Backend{conns: map[net.Conn]bool{}}
-	if b.echo, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	if b.echo, err = net.Listen("tcp", echoAddress); err != nil {
 		return nil, errors.Join(fmt.Errorf("backend: %w", err), web.Close())
 	}
 	b.HTTP, b.TCP = port(web), port(b.echo)
@@ -87,6 +93,12 @@ func (b *Backend) Cut() {
 	}
 }
 
+// Drain ends the backend when the requests that are under way have been answered, or when ctx ends.
+func (b *Backend) Drain(ctx context.Context) {
+	b.server.Shutdown(ctx) //nolint:errcheck // what is left is cut off
+	b.Close()
+}
+
 // Close ends the backend.
 func (b *Backend) Close() {
 	b.server.Close()
@@ -100,5 +112,22 @@ func Dialer(port int) func(ctx context.Context) (net.Conn, error) {
 	return func(ctx context.Context) (net.Conn, error) {
 		var d net.Dialer
 		return d.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	}
+}
+
+// TLSDialer dials over TLS, with the configuration of the moment. met is told of each finished handshake.
+func TLSDialer(port int, config func() *tls.Config, met func(tls.ConnectionState)) func(ctx context.Context) (net.Conn, error) {
+	dial := Dialer(port)
+	return func(ctx context.Context) (net.Conn, error) {
+		nc, err := dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		c := tls.Client(nc, config())
+		if err := c.HandshakeContext(ctx); err != nil {
+			return nil, errors.Join(fmt.Errorf("handshake: %w", err), nc.Close())
+		}
+		met(c.ConnectionState())
+		return c, nil
 	}
 }

@@ -50,7 +50,7 @@ func (c *client1) exchange(ctx context.Context) error {
 }
 
 func (c *client1) request(ctx context.Context) (keep bool, err error) {
-	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: echo\r\nContent-Length: %d\r\n\r\n", c.o.Path, len(payload))
+	head := fmt.Sprintf("POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n", c.o.Path, c.o.Host, len(payload))
 	if c.o.Kind == Upload {
 		err = c.slowly(ctx, head)
 	} else {
@@ -112,21 +112,21 @@ func check(resp *http.Response) error {
 // client2 makes HTTP/2 requests. As RFC 9113 allows, a request that the server says it hasn't looked at is sent again
 // on another connection.
 type client2 struct {
-	t    *http.Transport
-	path string
+	t   *http.Transport
+	url string
 }
 
 func newClient2(o Options) *client2 {
 	p := new(http.Protocols)
 	p.SetUnencryptedHTTP2(true)
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return o.Dial(ctx) }
-	return &client2{path: o.Path, t: &http.Transport{Protocols: p, DialContext: dial, DisableCompression: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}}}
+	return &client2{url: "http://" + o.Host + o.Path, t: &http.Transport{Protocols: p, DialContext: dial, DisableCompression: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}}}
 }
 
 func (c *client2) close() { c.t.CloseIdleConnections() }
 
 func (c *client2) exchange(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://echo"+c.path, bytes.NewReader(payload))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(payload))
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,9 @@ type Options struct {
 	// Dial opens a connection to the proxy.
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Path of HTTP requests; /echo by default.
-	Path    string
+	Path string
+	// Host of HTTP requests; echo by default.
+	Host    string
 	Workers int
 	// Pause is how long a worker waits between exchanges.
 	Pause time.Duration
@@ -68,7 +70,7 @@ type exchanger interface {
 
 // Start begins to send.
 func Start(o Options) *Load {
-	o.Path = cmp.Or(o.Path, "/echo")
+	o.Path, o.Host = cmp.Or(o.Path, "/echo"), cmp.Or(o.Host, "echo")
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Load{o: o, cancel: cancel, reasons: map[string]int{}}
 	shared := newClient2(o)
