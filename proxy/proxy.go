@@ -105,6 +105,16 @@ func (p *Proxy) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// Dial opens a connection to a host of a cluster in force, by HTTP/2 where TLS lets it choose, for what the proxy itself
+// asks.
+func (p *Proxy) Dial(ctx context.Context, cluster string) (net.Conn, error) {
+	c := p.clusters.Clusters()[cluster]
+	if c == nil {
+		return nil, fmt.Errorf("there is no cluster %s", cluster)
+	}
+	return c.Dial(ctx, "h2")
+}
+
 // Clusters are the clusters in force, for admin.
 func (p *Proxy) Clusters() map[string]*upstream.Cluster { return p.clusters.Clusters() }
 

@@ -10,6 +10,7 @@ import (
 	"lateen.dev/lateen/proxy"
 	"lateen.dev/lateen/proxy/bootstrap"
 	"lateen.dev/lateen/proxy/compile"
+	"lateen.dev/lateen/proxy/discovery"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/state"
 	"lateen.dev/lateen/telemetry"
@@ -37,9 +38,6 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	if err != nil {
 		return err
 	}
-	if b.ADS != "" {
-		return fmt.Errorf("bootstrap %s: dynamic_resources: discovery from a bootstrap's cluster is not supported yet; static resources are", o.File)
-	}
 	p := &Proxy{config: Config{Name: b.Node.GetId(), Version: o.Version, Scopes: o.Scopes}, log: o.Scopes.Logger("proxy"),
 		metrics: telemetry.NewRegistry(), quit: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -59,7 +57,7 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	}
 	defer r.close()
 	if err := p.loadStatic(b, o, r); err != nil {
-		return err
+		return fmt.Errorf("bootstrap %s: %w", o.File, err)
 	}
 	if b.Admin.IsValid() {
 		if r.admin, err = r.listenAdmin(b.Admin); err != nil {
@@ -72,10 +70,11 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 // serveBootstrap runs what has been loaded to its end.
 func (p *Proxy) serveBootstrap(ctx context.Context, o BootstrapOptions, r *restart) error {
 	p.wg.Go(func() { p.store.Run(p.ctx) })
+	p.wg.Go(func() { p.discovery.Run(p.ctx) })
 	p.runEngine()
-	p.engine.Begin()
-	if err := r.relieve(); err != nil {
-		p.log.Error("taking over", "error", err)
+	if !p.takeOver(ctx, r) {
+		p.Close()
+		return nil
 	}
 	p.restart = r
 	adminCtx, endAdmin := context.WithCancel(p.ctx)
@@ -88,7 +87,11 @@ func (p *Proxy) serveBootstrap(ctx context.Context, o BootstrapOptions, r *resta
 		})
 	}
 	relieved := p.keep(r, endAdmin)
-	p.log.Info("proxy is ready", "bootstrap", o.File, "restart_epoch", r.epoch())
+	p.wg.Go(func() {
+		if p.awaitStore(p.ctx) == nil {
+			p.log.Info("proxy is ready", "bootstrap", o.File, "restart_epoch", r.epoch())
+		}
+	})
 	var err error
 	select {
 	case <-ctx.Done():
@@ -101,6 +104,24 @@ func (p *Proxy) serveBootstrap(ctx context.Context, o BootstrapOptions, r *resta
 	}
 	p.Close()
 	return err
+}
+
+// takeOver begins to accept. A process that takes over from another one does so when it has all that it serves with: until
+// then the other one serves. It gives false if the process was asked to end before.
+func (p *Proxy) takeOver(ctx context.Context, r *restart) bool {
+	if r.epoch() > 0 {
+		if ready, missing := p.store.Ready(); !ready {
+			p.log.Info("the process before this one serves until the configuration is there", "missing", missing)
+		}
+		if p.awaitStore(ctx) != nil {
+			return false
+		}
+	}
+	p.engine.Begin()
+	if err := r.relieve(); err != nil {
+		p.log.Error("taking over", "error", err)
+	}
+	return true
 }
 
 // loadStatic builds the engine and gives it the bootstrap's resources.
@@ -117,11 +138,17 @@ func (p *Proxy) loadStatic(b *bootstrap.Bootstrap, o BootstrapOptions, r *restar
 	if err != nil {
 		return err
 	}
-	p.store = state.New(state.Config{Current: p.current, Engine: p.engine, Log: p.config.Scopes.Logger("state"),
+	var await []plan.Kind
+	if b.Discovery.Clusters != nil {
+		await = append(await, plan.KindCluster)
+	}
+	if b.Discovery.Listeners != nil {
+		await = append(await, plan.KindListener)
+	}
+	p.store = state.New(state.Config{Current: p.current, Engine: p.engine, Log: p.config.Scopes.Logger("state"), Await: await,
 		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: hostname, NodeID: b.Node.GetId(), NodeCluster: b.Node.GetCluster(),
 			ReadFile: os.ReadFile, Getenv: os.LookupEnv}})
-	if err := p.store.Load(b.Static); err != nil {
-		return fmt.Errorf("bootstrap: %w", err)
-	}
-	return nil
+	p.discovery = discovery.New(discovery.Config{Bootstrap: b, Handler: p.store, Dial: p.engine.Dial, Log: p.config.Scopes.Logger("xds")})
+	p.store.SetSources(p.discovery.ADS(), func(from plan.Source) state.Subscriber { return p.discovery.From(from) })
+	return p.store.Load(b.Static)
 }

@@ -40,4 +40,14 @@ func (p *Proxy) watchOverload(o *bootstrap.Overload) error {
 func (p *Proxy) stats(f func(name string, value int64)) {
 	p.engine.Stats(f)
 	p.overload.Stats(f)
+	if p.discovery == nil {
+		return
+	}
+	if since, configured := p.discovery.Connected(); configured {
+		connected := int64(0)
+		if !since.IsZero() {
+			connected = 1
+		}
+		f("control_plane.connected_state", connected)
+	}
 }

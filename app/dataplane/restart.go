@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"lateen.dev/lateen/lib/handover"
@@ -63,8 +64,10 @@ func (f RestartFlags) Options() (RestartOptions, error) {
 
 // restart is a process's side of a hot restart. Without one it does nothing.
 type restart struct {
-	post  *handover.Post // nil where hot restarts are off
-	admin net.Listener   // nil for none
+	admin net.Listener // nil for none
+
+	mu   sync.Mutex     // orders the calls of the post's methods until Relieve: listeners arrive in other goroutines
+	post *handover.Post // nil where hot restarts are off
 }
 
 func openRestart(ctx context.Context, o RestartOptions) (*restart, error) {
@@ -95,6 +98,8 @@ func (r *restart) take(key string) net.Listener {
 	if r.post == nil {
 		return nil
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.post.Take(key)
 }
 
@@ -102,6 +107,8 @@ func (r *restart) relieve() error {
 	if r.post == nil {
 		return nil
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	return r.post.Relieve()
 }
 

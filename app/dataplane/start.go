@@ -18,6 +18,7 @@ import (
 	"lateen.dev/lateen/proxy"
 	"lateen.dev/lateen/proxy/bootstrap"
 	"lateen.dev/lateen/proxy/compile"
+	"lateen.dev/lateen/proxy/discovery"
 	"lateen.dev/lateen/proxy/dns"
 	"lateen.dev/lateen/proxy/listen"
 	"lateen.dev/lateen/proxy/overload"
@@ -46,7 +47,8 @@ type Proxy struct {
 	bootstrap           *anypb.Any
 	quit                chan struct{}
 	quitOnce            sync.Once
-	restart             *restart // nil but for a proxy with a bootstrap file
+	restart             *restart             // nil but for a proxy with a bootstrap file
+	discovery           *discovery.Discovery // as restart
 	overload            *overload.Manager
 
 	ctx    context.Context
@@ -137,7 +139,7 @@ func (p *Proxy) buildEngine() error {
 		return err
 	}
 	p.store = state.New(state.Config{
-		Current: p.current, Engine: p.engine, Dynamic: true, LocalSecrets: []string{ownCertificate, ownRoots}, Log: c.Scopes.Logger("state"),
+		Current: p.current, Engine: p.engine, Await: []plan.Kind{plan.KindCluster, plan.KindListener}, LocalSecrets: []string{ownCertificate, ownRoots}, Log: c.Scopes.Logger("state"),
 		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: hostname, NodeID: p.nodeID, NodeCluster: p.nodeCluster, ReadFile: os.ReadFile},
 	})
 	return nil
@@ -221,15 +223,24 @@ func (c *Config) openLog(path string) (proxy.LogSink, error) {
 // WaitReady returns when the proxy has its certificate and all of its first
 // configuration, or with what is missing when ctx ends.
 func (p *Proxy) WaitReady(ctx context.Context) error {
+	return wait(ctx, func() (bool, string) {
+		if p.holder.Current() == nil {
+			return false, "the certificate authority has not answered yet"
+		}
+		return p.store.Ready()
+	})
+}
+
+// awaitStore returns when all of the first configuration is there, or with what is missing when ctx ends.
+func (p *Proxy) awaitStore(ctx context.Context) error { return wait(ctx, p.store.Ready) }
+
+func wait(ctx context.Context, ready func() (bool, string)) error {
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		missing := "the certificate authority has not answered yet"
-		if p.holder.Current() != nil {
-			var ready bool
-			if ready, missing = p.store.Ready(); ready {
-				return nil
-			}
+		ok, missing := ready()
+		if ok {
+			return nil
 		}
 		select {
 		case <-ctx.Done():

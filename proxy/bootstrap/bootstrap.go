@@ -7,7 +7,7 @@
 // A program that reads bootstraps must link proxy/compile, too, so that the
 // extensions inside are known.
 //
-// May import: xds, proxy/overload.
+// May import: xds, proxy/overload, proxy/compile, proxy/plan.
 package bootstrap
 
 import (
@@ -45,13 +45,9 @@ type Bootstrap struct {
 	// Static are the static resources, in the order in which they must be made:
 	// secrets, clusters, listeners.
 	Static []xds.Update
-	// ADS is the name of the static cluster that serves discovery, "" for none.
-	// ADSTarget is a gRPC target instead. Delta asks for the incremental protocol;
-	// WantListeners and WantClusters tell which are asked for as a whole.
-	ADS, ADSTarget              string
-	Delta                       bool
-	WantListeners, WantClusters bool
-	Overload                    Overload
+	// Discovery is where the other resources come from.
+	Discovery Discovery
+	Overload  Overload
 	// Ignored are fields that were given and make no difference here.
 	Ignored []string
 }
@@ -81,7 +77,7 @@ func Parse(name string, text []byte) (*Bootstrap, error) {
 	}
 	raw := new(bootstrapv3.Bootstrap)
 	if err := protojson.Unmarshal(json, raw); err != nil {
-		return nil, withLine(name, err)
+		return nil, withLine("bootstrap", name, err)
 	}
 	b := &Bootstrap{Raw: raw, Node: raw.GetNode()}
 	if b.Admin, err = adminAddress(raw); err != nil {
@@ -93,8 +89,11 @@ func Parse(name string, text []byte) (*Bootstrap, error) {
 	if b.Static, err = static(raw.GetStaticResources()); err != nil {
 		return nil, fmt.Errorf("bootstrap %s: %w", name, err)
 	}
-	if err := b.discovery(raw.GetDynamicResources()); err != nil {
-		return nil, fmt.Errorf("bootstrap %s: dynamic_resources: %w", name, err)
+	if err := b.discovery(raw); err != nil {
+		return nil, fmt.Errorf("bootstrap %s: %w", name, err)
+	}
+	if err := b.runtime(raw.GetLayeredRuntime()); err != nil {
+		return nil, fmt.Errorf("bootstrap %s: layered_runtime: %w", name, err)
 	}
 	if err := b.overload(raw); err != nil {
 		return nil, fmt.Errorf("bootstrap %s: %w", name, err)
@@ -117,39 +116,6 @@ func nameListeners(list []*listenerv3.Listener) {
 			l.Name = "listener_" + strconv.Itoa(i)
 		}
 	}
-}
-
-// discovery reads which control plane to ask, and for what.
-func (b *Bootstrap) discovery(d *bootstrapv3.Bootstrap_DynamicResources) error {
-	for name, src := range map[string]*corev3.ConfigSource{"lds_config": d.GetLdsConfig(), "cds_config": d.GetCdsConfig()} {
-		if src != nil && src.GetAds() == nil {
-			return fmt.Errorf("%s: only ads is supported by this proxy", name)
-		}
-	}
-	b.WantListeners, b.WantClusters = d.GetLdsConfig() != nil, d.GetCdsConfig() != nil
-	cfg := d.GetAdsConfig()
-	if cfg == nil {
-		if b.WantListeners || b.WantClusters {
-			return errors.New("ads_config is missing")
-		}
-		return nil
-	}
-	switch cfg.GetApiType() {
-	case corev3.ApiConfigSource_GRPC, corev3.ApiConfigSource_AGGREGATED_GRPC:
-	case corev3.ApiConfigSource_DELTA_GRPC, corev3.ApiConfigSource_AGGREGATED_DELTA_GRPC:
-		b.Delta = true
-	default:
-		return fmt.Errorf("ads_config: api_type %v is not supported by this proxy", cfg.GetApiType())
-	}
-	if len(cfg.GetGrpcServices()) != 1 {
-		return fmt.Errorf("ads_config: one grpc_service is needed, here are %d", len(cfg.GetGrpcServices()))
-	}
-	s := cfg.GetGrpcServices()[0]
-	b.ADS, b.ADSTarget = s.GetEnvoyGrpc().GetClusterName(), s.GetGoogleGrpc().GetTargetUri()
-	if b.ADS == "" && b.ADSTarget == "" {
-		return errors.New("ads_config: grpc_service names neither a cluster nor a target")
-	}
-	return nil
 }
 
 func adminAddress(b *bootstrapv3.Bootstrap) (netip.AddrPort, error) {

@@ -1,12 +1,16 @@
 package bootstrap
 
 import (
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 
+	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/xds"
 )
 
@@ -36,7 +40,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Node.GetId() != "a" || b.Admin.String() != "127.0.0.1:9901" || b.ADS != "" {
+	if b.Node.GetId() != "a" || b.Admin.String() != "127.0.0.1:9901" || b.Discovery != (Discovery{}) {
 		t.Errorf("%+v", b)
 	}
 	if len(b.Static) != 2 || b.Static[0].TypeURL != xds.ClusterType || b.Static[1].Added[0].Name != "plain" {
@@ -76,15 +80,69 @@ func TestErrorsNameTheLine(t *testing.T) {
 
 func TestDiscovery(t *testing.T) {
 	b, err := Parse("x.yaml", []byte(sample+`dynamic_resources:
-  ads_config: {api_type: DELTA_GRPC, grpc_services: [{envoy_grpc: {cluster_name: xds-grpc}}]}
-  cds_config: {ads: {}}
+  ads_config:
+    api_type: DELTA_GRPC
+    grpc_services: [{envoy_grpc: {cluster_name: backend, authority: a, retry_policy: {retry_back_off: {base_interval: 1s}}}, initial_metadata: [{key: K, value: v}]}]
+  cds_config: {ads: {}, initial_fetch_timeout: 0s}
+  lds_config: {path_config_source: {path: /etc/lds.yaml, watched_directory: {path: /etc}}}
 stats_flush_interval: 1s
+layered_runtime: {layers: [{name: l, static_layer: {a.b: 1, overload: {x: 1}}}]}
 `))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.ADS != "xds-grpc" || !b.Delta || !b.WantClusters || b.WantListeners || len(b.Ignored) != 1 || b.Ignored[0] != "stats_flush_interval" {
-		t.Errorf("%+v", b)
+	want := Discovery{
+		ADS:      plan.DiscoveryService{Cluster: "backend", Authority: "a", Delta: true, Metadata: "k: v\n", BackoffMin: time.Second, BackoffMax: 10 * time.Second},
+		Clusters: &plan.Source{}, Listeners: &plan.Source{Path: "/etc/lds.yaml", Watched: "/etc"},
+	}
+	if !reflect.DeepEqual(b.Discovery, want) {
+		t.Errorf("%+v", b.Discovery)
+	}
+	if !slices.Equal(b.Ignored, []string{"layered_runtime: l: a.b", "stats_flush_interval"}) {
+		t.Errorf("ignored: %v", b.Ignored)
+	}
+}
+
+func TestDiscoveryRefused(t *testing.T) {
+	const service = "api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: backend}}]"
+	for text, want := range map[string]string{
+		"dynamic_resources: {ads_config: {api_type: REST}}":                                                                      "api_type: REST is not supported",
+		"dynamic_resources: {ads_config: {api_type: GRPC}}":                                                                      "one is needed, here are 0",
+		"dynamic_resources: {ads_config: {api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: x}}]}}":                    `"x" is not among static_resources.clusters`,
+		"dynamic_resources: {ads_config: {api_type: GRPC, transport_api_version: V2, grpc_services: []}}":                        "transport_api_version: V2",
+		"dynamic_resources: {ads_config: {api_type: GRPC, grpc_services: [{google_grpc: {target_uri: x, stat_prefix: x}}]}}":     "google_grpc is not supported",
+		"dynamic_resources: {ads_config: {" + service + "}, cds_resources_locator: x}":                                           "cds_resources_locator",
+		"dynamic_resources: {cds_config: {api_config_source: {api_type: AGGREGATED_GRPC, grpc_services: []}}}":                   "one is needed",
+		"dynamic_resources: {cds_config: {api_config_source: {" + strings.Replace(service, "GRPC", "AGGREGATED_GRPC", 1) + "}}}": "write ads",
+		"layered_runtime: {layers: [{name: r, rtds_layer: {name: x, rtds_config: {ads: {}}}}]}":                                  "r: rtds_layer is not supported",
+		"hds_config: {" + service + "}":                                       "hds_config is not supported",
+		"default_config_source: {ads: {}}":                                    "default_config_source is not supported",
+		"dynamic_resources: {lds_config: {path_config_source: {path: \"\"}}}": "path is empty",
+		"dynamic_resources: {lds_config: {api_config_source: {api_type: GRPC, grpc_services: [{envoy_grpc: {cluster_name: nope}}]}}}": `"nope" is not among`,
+	} {
+		if _, err := Parse("x.yaml", []byte(sample+text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestResources(t *testing.T) {
+	list, version, err := Resources("f", xds.ClusterType, []byte(`version_info: "7"
+resources:
+- {"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster, name: a}
+`))
+	if err != nil || version != "7" || len(list) != 1 || list[0].Name != "a" {
+		t.Errorf("%v %q %v", list, version, err)
+	}
+	for text, want := range map[string]string{
+		"resources: [{}]": "is expected",
+		`resources: [{"@type": type.googleapis.com/envoy.config.cluster.v3.Cluster}]`:                 "has no name",
+		`resources: [{"@type": type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment}]`:  "is expected",
+		"resources:\n- {\"@type\": type.googleapis.com/envoy.config.cluster.v3.Cluster,\n   nome: a}": "f:3: ",
+	} {
+		if _, _, err := Resources("f", xds.ClusterType, []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
 	}
 }
 

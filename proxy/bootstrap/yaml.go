@@ -133,11 +133,12 @@ func (w *lineWriter) scalar(n *yaml.Node) error {
 // promised to stay, so one without a position is passed on as it is.
 var protoLine = regexp.MustCompile(`\(line (\d+):\d+\): *`)
 
-func withLine(name string, err error) error {
+// what is the kind of file.
+func withLine(what, name string, err error) error {
 	text := err.Error()
 	m := protoLine.FindStringSubmatchIndex(text)
 	if m == nil {
-		return fmt.Errorf("bootstrap %s: %w", name, err)
+		return fmt.Errorf("%s %s: %w", what, name, err)
 	}
-	return fmt.Errorf("bootstrap %s:%s: %s", name, text[m[2]:m[3]], text[m[1]:])
+	return fmt.Errorf("%s %s:%s: %s", what, name, text[m[2]:m[3]], text[m[1]:])
 }

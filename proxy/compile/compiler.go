@@ -40,6 +40,8 @@ type Need struct {
 	Name string
 	// Timeout is Envoy's initial_fetch_timeout: 0 waits without end, 15 s by default.
 	Timeout time.Duration
+	// From is where it comes from.
+	From plan.Source
 	// Static says that the resource never comes by discovery: it is there already, or the reference is a mistake.
 	Static bool
 }

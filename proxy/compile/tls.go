@@ -188,16 +188,6 @@ func (c *Compiler) secretNeed(s *tlsv3.SdsSecretConfig, needs *Needs) error {
 	return nil
 }
 
-// discovered reads a config source. Whatever stream it names, this proxy asks on the one it has: the source says only
-// that the resource isn't static.
-func discovered(name string, s *corev3.ConfigSource) (Need, error) {
-	if s.GetPathConfigSource() != nil || s.GetPath() != "" {
-		return Need{}, fmt.Errorf("resource %q: path_config_source is not supported by this proxy", name)
-	}
-	t, err := duration(s.GetInitialFetchTimeout(), defaultFetchTimeout)
-	return Need{Name: name, Timeout: t}, at(err, "initial_fetch_timeout")
-}
-
 func versionsAndCiphers(out *plan.TLSParameters, p *tlsv3.TlsParameters) error {
 	if err := paramFields.only(p); err != nil {
 		return err

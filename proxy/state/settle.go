@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"google.golang.org/protobuf/types/known/anypb"
 
@@ -36,6 +35,9 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 	c, err := s.cfg.Compiler.Resource(kind, name, in.body)
 	if err == nil {
 		err = s.staticSecrets(c.Needs.Secrets)
+	}
+	if err == nil {
+		err = s.sources(c.Needs)
 	}
 	if r, ok := s.cfg.Engine.(reserver); ok && err == nil && c.Listener != nil {
 		err = r.Reserve(c.Listener)
@@ -86,6 +88,25 @@ func (s *Store) staticSecrets(needs []compile.Need) error {
 	for _, n := range needs {
 		if n.Static && !s.local[n.Name] && s.kinds[plan.KindSecret][n.Name] == nil {
 			return fmt.Errorf("secret %q has no sds_config and is not among the static secrets", n.Name)
+		}
+	}
+	return nil
+}
+
+// sources checks that there is somebody who asks the sources that a resource names. A proxy that is under a control plane
+// as a whole asks on the one stream that it has, whatever service the resource names.
+func (s *Store) sources(needs compile.Needs) error {
+	for kind, list := range map[plan.Kind][]compile.Need{plan.KindRouteConfig: needs.RouteConfigs, plan.KindEndpoints: needs.Endpoints,
+		plan.KindSecret: needs.Secrets, plan.KindVirtualHost: needs.VirtualHosts} {
+		for _, n := range list {
+			e := s.kinds[kind][n.Name]
+			switch {
+			case n.Static || e != nil && e.static || kind == plan.KindSecret && s.local[n.Name]:
+			case s.elsewhere == nil && n.From.Path != "":
+				return fmt.Errorf("resource %q: path_config_source is not supported in what a control plane sends", n.Name)
+			case s.elsewhere != nil && n.From.Aggregated() && s.subscriber == nil:
+				return fmt.Errorf("resource %q comes by ads, and the bootstrap has no ads_config", n.Name)
+			}
 		}
 	}
 	return nil
@@ -266,10 +287,10 @@ func (s *Store) resubscribe() {
 		return
 	}
 	s.refsChanged = false
-	needed := map[key]time.Duration{}
+	needed := map[key]compile.Need{}
 	note := func(k plan.Kind, n compile.Need) {
 		if _, ok := needed[key{k, n.Name}]; !ok {
-			needed[key{k, n.Name}] = n.Timeout
+			needed[key{k, n.Name}] = n
 		}
 	}
 	for _, kind := range []plan.Kind{plan.KindListener, plan.KindCluster} {
@@ -284,39 +305,58 @@ func (s *Store) resubscribe() {
 			e.warming.each(note)
 		}
 	}
-	add, gone := map[plan.Kind][]string{}, map[plan.Kind][]string{}
-	for k, timeout := range needed {
-		s.want(k, timeout, add)
-	}
+	add, gone := bySource{}, bySource{}
 	for k, w := range s.wants {
-		if _, ok := needed[k]; ok {
+		n, ok := needed[k]
+		if ok && n.From == w.from {
 			continue
 		}
-		delete(s.wants, k)
 		if w.asked {
-			gone[k.kind] = append(gone[k.kind], k.name)
+			gone.put(k, w.from)
 		}
-		s.drop(k)
+		w.asked, w.from = false, n.From
+		if !ok {
+			delete(s.wants, k)
+			s.drop(k)
+		}
 	}
-	if s.subscriber == nil {
-		return
+	for k, n := range needed {
+		s.want(k, n, add)
 	}
 	for _, kind := range []plan.Kind{plan.KindEndpoints, plan.KindRouteConfig, plan.KindSecret, plan.KindVirtualHost} {
-		if len(gone[kind]) > 0 {
-			s.subscriber.Unsubscribe(typeOf(kind), gone[kind]...)
+		for from, names := range gone[kind] {
+			s.subscriberOf(from).Unsubscribe(typeOf(kind), names...)
 		}
-		if len(add[kind]) > 0 {
-			s.subscriber.Subscribe(typeOf(kind), add[kind]...)
+		for from, names := range add[kind] {
+			s.subscriberOf(from).Subscribe(typeOf(kind), names...)
 		}
 	}
 }
 
-func (s *Store) want(k key, timeout time.Duration, add map[plan.Kind][]string) {
+// bySource is names by kind and source.
+type bySource map[plan.Kind]map[plan.Source][]string
+
+func (l bySource) put(k key, from plan.Source) {
+	if l[k.kind] == nil {
+		l[k.kind] = map[plan.Source][]string{}
+	}
+	l[k.kind][from] = append(l[k.kind][from], k.name)
+}
+
+// subscriberOf returns who asks a source; nil while there is nobody.
+func (s *Store) subscriberOf(from plan.Source) Subscriber {
+	if s.elsewhere != nil && !from.Aggregated() {
+		return s.elsewhere(from)
+	}
+	return s.subscriber
+}
+
+func (s *Store) want(k key, n compile.Need, add bySource) {
 	w := s.wants[k]
 	if w == nil {
-		w = &want{}
-		if timeout > 0 {
-			w.deadline = s.cfg.Now().Add(timeout)
+		w = &want{from: n.From}
+		if n.Timeout > 0 {
+			w.deadline = s.cfg.Now().Add(n.Timeout)
 		}
 		if e := s.kinds[k.kind][k.name]; e != nil && (e.live != nil || e.warming != nil) {
 			w.settled = true
@@ -325,9 +365,9 @@ func (s *Store) want(k key, timeout time.Duration, add map[plan.Kind][]string) {
 	}
 	e := s.kinds[k.kind][k.name]
 	elsewhere := e != nil && e.static || k.kind == plan.KindSecret && s.local[k.name]
-	if !w.asked && !elsewhere && s.subscriber != nil {
+	if !w.asked && !elsewhere && s.subscriberOf(n.From) != nil {
 		w.asked = true
-		add[k.kind] = append(add[k.kind], k.name)
+		add.put(k, n.From)
 	}
 }
 

@@ -91,7 +91,7 @@ type harness struct {
 func newHarness(t testing.TB) *harness {
 	h := &harness{t: t, engine: &engine{t: t, reject: map[string]string{}}, current: &plan.Current{}, subs: subscriptions{}}
 	h.store = New(Config{
-		Current: h.current, Engine: h.engine, Dynamic: true, LocalSecrets: []string{"default"},
+		Current: h.current, Engine: h.engine, Await: []plan.Kind{plan.KindCluster, plan.KindListener}, LocalSecrets: []string{"default"},
 		Compiler: &compile.Compiler{Names: plan.NewNames()},
 	})
 	h.store.SetSubscriber(h.subs)

@@ -32,8 +32,9 @@ type Config struct {
 	Compiler *compile.Compiler
 	// LocalSecrets are the names of secrets that SetSecret brings, and that are never asked for by xDS.
 	LocalSecrets []string
-	// Dynamic says that listeners and clusters come by xDS, so that the proxy isn't ready before they do.
-	Dynamic bool
+	// Await are the kinds, listeners or clusters, that come by discovery as a whole, so that the proxy isn't ready before
+	// they do.
+	Await []plan.Kind
 	// Now is the clock.
 	Now func() time.Time
 	Log *slog.Logger
@@ -46,6 +47,7 @@ type Store struct {
 
 	mu         sync.Mutex // guards everything below, and serialises writers
 	subscriber Subscriber
+	elsewhere  func(plan.Source) Subscriber
 	kinds      [numKinds]map[string]*entry
 	pending    [numKinds]map[string]*entry // those with a warming version
 	// refsChanged says that wants have to be worked out again.
@@ -86,6 +88,7 @@ type version struct {
 
 // want is a name that live or warming resources need.
 type want struct {
+	from     plan.Source
 	deadline time.Time // zero waits for ever
 	settled  bool      // arrived, said not to exist, or timed out
 	asked    bool      // subscribed to
@@ -114,6 +117,16 @@ func (s *Store) SetSubscriber(sub Subscriber) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscriber = sub
+	s.refsChanged = true
+	s.settle()
+}
+
+// SetSources tells whom to ask where resources come from other sources than the aggregated service; the function must not
+// call the store. ads is for the aggregated service; nil for none, in which case nothing arrives that refers to it.
+func (s *Store) SetSources(ads Subscriber, elsewhere func(plan.Source) Subscriber) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subscriber, s.elsewhere = ads, elsewhere
 	s.refsChanged = true
 	s.settle()
 }
@@ -261,11 +274,9 @@ func (s *Store) nextDeadline() (next time.Time, some bool) {
 func (s *Store) Ready() (bool, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.cfg.Dynamic {
-		for _, k := range []plan.Kind{plan.KindCluster, plan.KindListener} {
-			if !s.received[k] {
-				return false, fmt.Sprintf("%s has not answered yet", k)
-			}
+	for _, k := range s.cfg.Await {
+		if !s.received[k] {
+			return false, fmt.Sprintf("%s has not answered yet", k)
 		}
 	}
 	for _, k := range []plan.Kind{plan.KindCluster, plan.KindListener} {

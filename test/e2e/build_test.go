@@ -9,13 +9,13 @@ import (
 	"testing"
 )
 
-// bin holds lateen and peer, where every user can execute them.
+// bin holds lateen, lateen-proxy and peer, where every user can execute them.
 var bin string
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	built := flag.String("bin", "", "a directory that lateen and peer are in, instead of building them")
+	built := flag.String("bin", "", "a directory that lateen, lateen-proxy and peer are in, instead of building them")
 	flag.Parse()
 	if *built != "" {
 		bin = *built
@@ -27,7 +27,7 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(bin)
-	cmd := exec.Command("go", "build", "-o", bin+"/", "./cmd/lateen", "./test/e2e/peer")
+	cmd := exec.Command("go", "build", "-o", bin+"/", "./cmd/lateen", "./cmd/lateen-proxy", "./test/e2e/peer")
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -72,7 +72,7 @@ func (s *subject) run() error {
 	if err != nil {
 		return err
 	}
-	s.store = state.New(state.Config{Current: current, Engine: s.engine, Dynamic: true, Log: log,
+	s.store = state.New(state.Config{Current: current, Engine: s.engine, Await: []plan.Kind{plan.KindCluster, plan.KindListener}, Log: log,
 		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: "soak", NodeID: "soak", NodeCluster: "soak", ReadFile: os.ReadFile}})
 	s.store.SetSubscriber(nobody{})
 	ctx, cancel := context.WithCancel(context.Background())

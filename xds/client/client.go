@@ -186,7 +186,7 @@ func (c *Client) disconnected(err error) {
 // runStream serves one stream to its end. served tells whether a response came.
 func (c *Client) runStream(parent context.Context, conn *grpc.ClientConn) (served bool, err error) {
 	ctx, cancel := context.WithCancel(parent)
-	st, err := openStream(ctx, conn, c.cfg.SotW)
+	st, err := openStream(ctx, conn, c.cfg.Type, c.cfg.SotW)
 	if err != nil {
 		cancel()
 		return false, err

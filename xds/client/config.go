@@ -33,6 +33,8 @@ type Config struct {
 	// dialers come from the caller.
 	Target      string
 	DialOptions []grpc.DialOption
+	// Type, if set, asks the discovery service of that one type instead of the aggregated one.
+	Type string
 	// Node says who asks; xds.Node.Encode makes one.
 	Node *corev3.Node
 	// Wildcards are the types to subscribe to as a whole, in this order. Names

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -46,18 +47,49 @@ type response struct {
 	whole bool
 }
 
-func openStream(ctx context.Context, conn *grpc.ClientConn, sotw bool) (stream, error) {
-	ads := discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
-	if sotw {
-		st, err := ads.StreamAggregatedResources(ctx)
-		return sotwStream{st}, err
+// services are the discovery services of one type each, and what their methods end in.
+var services = map[string]struct{ service, method string }{
+	xds.ClusterType:     {"envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"},
+	xds.EndpointType:    {"envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints"},
+	xds.ListenerType:    {"envoy.service.listener.v3.ListenerDiscoveryService", "Listeners"},
+	xds.RouteType:       {"envoy.service.route.v3.RouteDiscoveryService", "Routes"},
+	xds.VirtualHostType: {"envoy.service.route.v3.VirtualHostDiscoveryService", "VirtualHosts"},
+	xds.SecretType:      {"envoy.service.secret.v3.SecretDiscoveryService", "Secrets"},
+}
+
+// method is the gRPC method that serves a type, or every type.
+func method(typeURL string, sotw bool) (string, error) {
+	service, name := "envoy.service.discovery.v3.AggregatedDiscoveryService", "AggregatedResources"
+	if typeURL != "" {
+		s, ok := services[typeURL]
+		if !ok || typeURL == xds.VirtualHostType && sotw {
+			return "", fmt.Errorf("there is no discovery service for %s", xds.ShortType(typeURL))
+		}
+		service, name = s.service, s.method
 	}
-	st, err := ads.DeltaAggregatedResources(ctx)
-	return deltaStream{st}, err
+	if sotw {
+		return "/" + service + "/Stream" + name, nil
+	}
+	return "/" + service + "/Delta" + name, nil
+}
+
+func openStream(ctx context.Context, conn *grpc.ClientConn, typeURL string, sotw bool) (stream, error) {
+	m, err := method(typeURL, sotw)
+	if err != nil {
+		return nil, err
+	}
+	st, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, m)
+	if err != nil {
+		return nil, err
+	}
+	if sotw {
+		return sotwStream{grpc.GenericClientStream[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]{ClientStream: st}}, nil
+	}
+	return deltaStream{grpc.GenericClientStream[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]{ClientStream: st}}, nil
 }
 
 type deltaStream struct {
-	discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
+	grpc.GenericClientStream[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
 }
 
 func (s deltaStream) send(r *request) error {
@@ -90,7 +122,7 @@ func (s deltaStream) receive() (*response, error) {
 }
 
 type sotwStream struct {
-	discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesClient
+	grpc.GenericClientStream[discoveryv3.DiscoveryRequest, discoveryv3.DiscoveryResponse]
 }
 
 func (s sotwStream) send(r *request) error {
