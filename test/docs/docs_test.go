@@ -132,6 +132,7 @@ func TestTaskPages(t *testing.T) {
 	// What the pages call by the ports that they usually have.
 	place := strings.NewReplacer("127.0.0.1:8080", fmt.Sprintf("127.0.0.1:%d", gateway), "127.0.0.1:15010", fmt.Sprintf("127.0.0.1:%d", control),
 		"127.0.0.1:15014", fmt.Sprintf("127.0.0.1:%d", control+4),
+		"port_value: 15010", fmt.Sprint("port_value: ", control),
 		"127.0.0.1:8500", consul.Listener.Addr().String(), "--control-port 16010", fmt.Sprint("--control-port ", other), "18081", fmt.Sprint(program))
 	for _, page := range pages {
 		t.Run(filepath.Base(page), func(t *testing.T) {
