@@ -17,6 +17,8 @@ import (
 type Set struct {
 	typeURL string
 	list    []*Resource
+	// find is what the set has beside its members; see WithLookup.
+	find func(name string) *Resource
 
 	versionOnce sync.Once
 	version     string
@@ -81,6 +83,21 @@ type alteration struct {
 	to   *Resource
 }
 
+// WithLookup is the set with more that can be had by name, and by name only: a
+// wildcard or a collection brings the members alone. find returns nil for what
+// there is not. It must give the same answer at every time, the same pointer, and
+// may be called by any number of goroutines.
+func (s *Set) WithLookup(find func(name string) *Resource) *Set {
+	out := &Set{typeURL: s.TypeURL(), find: find}
+	if s != nil {
+		out.list = s.list
+	}
+	return out
+}
+
+// OnDemand reports whether the set has more than its members.
+func (s *Set) OnDemand() bool { return s != nil && s.find != nil }
+
 // TypeURL is the type of the set's resources.
 func (s *Set) TypeURL() string {
 	if s == nil {
@@ -97,8 +114,17 @@ func (s *Set) Len() int {
 	return len(s.list)
 }
 
-// Get finds a resource by name; nil if there is none.
+// Get finds a resource by name, a member or one that can be had by name only; nil
+// if there is none.
 func (s *Set) Get(name string) *Resource {
+	if r := s.Member(name); r != nil || s == nil || s.find == nil {
+		return r
+	}
+	return s.find(name)
+}
+
+// Member finds a member by name; nil if there is none.
+func (s *Set) Member(name string) *Resource {
 	if s == nil {
 		return nil
 	}
@@ -148,6 +174,9 @@ func (c *Cursor) Get(name string) *Resource {
 	i, ok := slices.BinarySearchFunc(c.set.list, name, func(r *Resource, name string) int { return cmp.Compare(r.Name, name) })
 	if !ok {
 		c.next = i
+		if c.set.find != nil {
+			return c.set.find(name)
+		}
 		return nil
 	}
 	c.next = i + 1

@@ -182,7 +182,13 @@ func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing 
 		if there != nil {
 			name = there.Name // one string for all clients
 		}
+		doubtful := s.doubtful(name)
 		m.names += s.subscribe(name)
+		if doubtful {
+			// In no known version: it is sent again, or taken away if the state has
+			// given it up by then.
+			s.over[name] = &xds.Resource{Name: name, TypeURL: s.url}
+		}
 		if there == nil && !s.exists(name, target) {
 			s.owed[name] = struct{}{}
 			missing = append(missing, name)
@@ -194,7 +200,7 @@ func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing 
 			continue
 		}
 		m.names -= s.unsubscribe(name)
-		if s.wildcard && target.Get(name) == nil {
+		if s.wildcard && s.in(target, name) == nil {
 			s.owed[name] = struct{}{}
 		}
 	}

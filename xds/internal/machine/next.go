@@ -98,7 +98,7 @@ func (s *subscription) full() bool {
 // while an answer is awaited, which may rebase on a set that has them.
 func (s *subscription) forgive(target *xds.Set) {
 	for name, r := range s.refused {
-		if want := target.Get(name); want == nil || want.Version != r.version {
+		if want := s.in(target, name); want == nil || want.Version != r.version {
 			delete(s.refused, name)
 			if has := s.has(name); want == nil || has != nil && has.Version == want.Version {
 				delete(s.before, name)
@@ -135,7 +135,7 @@ func (m *Machine) pending(s *subscription, target *xds.Set) change {
 			return m.state.Set(xds.RouteType).Get(xds.Collection(s.url, name)) == nil
 		})
 	}
-	if len(s.over) > 0 || len(m.warming) > 0 {
+	if len(s.over) > 0 || len(m.warming) > 0 || target.OnDemand() {
 		slices.SortFunc(c.puts, func(a, b *xds.Resource) int { return cmp.Compare(a.Name, b.Name) })
 		slices.Sort(c.removes)
 	}
@@ -262,13 +262,23 @@ func (s *subscription) sending(f *inflight, nonce string) {
 func (m *Machine) takeOwed(s *subscription, target *xds.Set) (names []string) {
 	for name := range s.owed {
 		_, warming := m.warming[name]
-		if target.Get(name) == nil && s.has(name) == nil && !(warming && s.url == xds.EndpointType) {
+		if s.gone(target, name) && !(warming && s.url == xds.EndpointType) {
 			names = append(names, name)
 		}
 	}
 	clear(s.owed)
 	slices.Sort(names)
 	return names
+}
+
+// gone reports whether there is nothing under a name for the client. What can be had
+// by name only is gone for a client that asks for everything and not, any more, for
+// the name.
+func (s *subscription) gone(target *xds.Set, name string) bool {
+	if s.wildcard {
+		return s.in(target, name) == nil && s.has(name) == nil
+	}
+	return target.Get(name) == nil && s.has(name) == nil
 }
 
 // fitting is as many of the resources as one frame takes, but at least one.
@@ -303,7 +313,27 @@ func (s *subscription) whole(target *xds.Set, puts []*xds.Resource, kept []strin
 			out = append(out, has)
 		}
 	}
+	if target.OnDemand() {
+		out = s.wholeAside(out, target, changed, puts)
+	}
 	slices.SortFunc(out, func(a, b *xds.Resource) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+// wholeAside adds what the client has, or gets, that is not among the target's
+// members.
+func (s *subscription) wholeAside(out []*xds.Resource, target *xds.Set, changed map[string]struct{}, puts []*xds.Resource) []*xds.Resource {
+	for name := range s.aside(target) {
+		_, put := changed[name]
+		if has := s.has(name); !put && has != nil && target.Get(name) != nil {
+			out = append(out, has)
+		}
+	}
+	for _, r := range puts {
+		if target.Member(r.Name) == nil {
+			out = append(out, r)
+		}
+	}
 	return out
 }
 

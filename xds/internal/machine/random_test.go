@@ -23,6 +23,8 @@ type mesh struct {
 	// bad versions are refused by clients.
 	bad map[string]bool
 	n   int
+	// whole is the last state as it was before parts of it were set aside.
+	whole *xds.State
 }
 
 func (g *mesh) make(typeURL, name string, refs []string) *xds.Resource {
@@ -119,6 +121,8 @@ type proxy struct {
 	warming map[string]bool
 	held    *Request
 	log     []string
+	// demand is set for a client that asks for what it uses.
+	demand *onDemand
 }
 
 var proxyTypes = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType, xds.VirtualHostType}
@@ -141,6 +145,9 @@ func (p *proxy) hello() (out []*Request) {
 		}
 		if p.delta {
 			r.Subscribe, r.Initial = names, map[string]string{}
+			if p.demand != nil && !xds.ByNameOnly(url) {
+				r.Subscribe = append(r.Subscribe, xds.Wildcard)
+			}
 			for name, res := range p.have[url] {
 				r.Initial[name] = res.Version
 			}
@@ -157,9 +164,15 @@ func (p *proxy) hello() (out []*Request) {
 func (p *proxy) take(f *Frame, state *xds.State) (out []*Request) {
 	before := maps.Clone(p.have[xds.VirtualHostType])
 	p.log = append(p.log, p.describe(f))
+	if p.demand != nil {
+		p.demand.removed(f, p.have[xds.ClusterType])
+	}
 	var refused []string
 	seen := map[string]bool{}
 	for _, r := range f.Resources {
+		if p.demand != nil && xds.ByNameOnly(f.TypeURL) && !p.names[f.TypeURL][r.Name] {
+			continue // given up meanwhile
+		}
 		seen[r.Name] = true
 		if had := p.have[f.TypeURL][r.Name]; f.TypeURL == xds.ClusterType && (had == nil || had.Version != r.Version) {
 			p.warming[r.Name] = true
@@ -176,9 +189,7 @@ func (p *proxy) take(f *Frame, state *xds.State) (out []*Request) {
 	if !p.delta && (!xds.ByNameOnly(f.TypeURL) || f.TypeURL == xds.VirtualHostType) {
 		maps.DeleteFunc(p.have[f.TypeURL], func(name string, _ *xds.Resource) bool { return !seen[name] })
 	}
-	p.check()
-	p.checkLost(f, before, state)
-	follow := p.follow(f.TypeURL)
+	follow := p.taken(f, before, state)
 	answer := &Request{TypeURL: f.TypeURL, Nonce: f.Nonce}
 	if !p.delta {
 		answer.Names = slices.Sorted(maps.Keys(p.names[f.TypeURL]))
@@ -187,6 +198,20 @@ func (p *proxy) take(f *Frame, state *xds.State) (out []*Request) {
 		answer.Refused, answer.Reason = true, "cannot use "+strings.Join(refused, " and ")
 	}
 	return append(follow, p.whenWarm(f, answer)...)
+}
+
+// taken checks what the client has after a frame, and returns the subscriptions
+// that follow.
+func (p *proxy) taken(f *Frame, before map[string]*xds.Resource, state *xds.State) []*Request {
+	if p.demand == nil {
+		p.check()
+		p.checkLost(f, before, state)
+		return p.follow(f.TypeURL)
+	}
+	p.demand.checkUse()
+	follow := p.demand.settle()
+	p.demand.checkUse()
+	return follow
 }
 
 // whenWarm is the answer to a frame, unless it is one for clusters of which some
@@ -449,7 +474,7 @@ func TestMakeBeforeBreak(t *testing.T) {
 	for _, delta := range []bool{true, false} {
 		t.Run(fmt.Sprintf("delta=%v", delta), func(t *testing.T) {
 			for seed := range uint64(400) {
-				churn(t, delta, seed)
+				churn(t, kind{delta: delta}, seed)
 				if t.Failed() {
 					t.Fatalf("seed %d", seed)
 				}
@@ -458,23 +483,47 @@ func TestMakeBeforeBreak(t *testing.T) {
 	}
 }
 
-func churn(t *testing.T, delta bool, seed uint64) {
+// kind is what a client is like.
+type kind struct{ delta, onDemand bool }
+
+func (g *mesh) advance(k kind) *xds.State {
+	g.whole = g.next(g.whole)
+	if k.onDemand {
+		return g.aside(g.whole)
+	}
+	return g.whole
+}
+
+func (g *mesh) client(t *testing.T, k kind) *proxy {
+	p := newProxy(t, g, k.delta)
+	if k.onDemand {
+		p.demand = newOnDemand(p)
+	}
+	return p
+}
+
+func churn(t *testing.T, k kind, seed uint64) {
 	g := &mesh{rnd: rand.New(rand.NewPCG(seed, 1)), refs: map[*xds.Resource][]string{nil: nil}, bad: map[string]bool{}}
-	state := g.next(nil)
-	l := &link{p: newProxy(t, g, delta)}
+	state := g.advance(k)
+	l := &link{p: g.client(t, k)}
 	l.connect(t, state)
 	for range 300 {
 		switch what := g.rnd.IntN(20); {
 		case what == 0:
-			state = g.next(state)
+			state = g.advance(k)
 			l.queue(l.m.Target(state))
 		case what == 1 && g.rnd.IntN(8) == 0:
-			if !delta {
+			if !k.delta {
 				// A state-of-the-world client cannot say what it holds, so what it
 				// still uses cannot be kept for it: it counts as a new one.
-				l.p = newProxy(t, g, delta)
+				l.p = g.client(t, k)
 			}
 			l.connect(t, state)
+		case what == 2 && k.onDemand:
+			for _, r := range l.p.demand.wish() {
+				r.Names = nil
+				l.requests = append(l.requests, r)
+			}
 		case what < 10 && len(l.frames) > 0:
 			l.client()
 		case len(l.requests) > 0:
@@ -482,5 +531,9 @@ func churn(t *testing.T, delta bool, seed uint64) {
 		}
 	}
 	l.drain(t)
+	if k.onDemand {
+		l.p.demand.final(l, state)
+		return
+	}
 	l.final(state)
 }

@@ -1,6 +1,9 @@
 package machine
 
 import (
+	"iter"
+	"slices"
+
 	"lateen.dev/lateen/xds"
 )
 
@@ -160,10 +163,31 @@ func (s *subscription) has(name string) *xds.Resource {
 	if r, ok := s.over[name]; ok {
 		return r
 	}
+	return s.in(s.base, name)
+}
+
+// in is what a set has for the client under a name; nil if it has nothing, or the
+// client does not ask for it.
+func (s *subscription) in(set *xds.Set, name string) *xds.Resource {
+	if _, named := s.names[name]; named {
+		return set.Get(name)
+	}
 	if !s.subscribed(name) {
 		return nil
 	}
-	return s.base.Get(name)
+	return set.Member(name)
+}
+
+// aside yields the names that are asked for and not members of the set: what can
+// be had by name only is among them.
+func (s *subscription) aside(set *xds.Set) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name := range s.names {
+			if set.Member(name) == nil && !yield(name) {
+				return
+			}
+		}
+	}
 }
 
 // subscribeAll begins a wildcard subscription: the client has only what it
@@ -234,6 +258,16 @@ func (s *subscription) subscribe(name string) int {
 	return 1
 }
 
+// doubtful reports whether a client that subscribes to a name may have the resource
+// all the same: from before, or because it is on its way.
+func (s *subscription) doubtful(name string) bool {
+	if !s.wildcard && !s.collections {
+		return false
+	}
+	f := s.inflight
+	return s.has(name) != nil || f != nil && slices.ContainsFunc(f.resources, func(r *xds.Resource) bool { return r.Name == name })
+}
+
 // lose notes that the client does not have a resource, whatever it was sent.
 func (s *subscription) lose(name string) {
 	if s.base == nil {
@@ -282,13 +316,16 @@ func (s *subscription) claim(versions map[string]string, target *xds.Set) {
 				s.over[r.Name] = nil
 			}
 		}
+		for name := range s.aside(target) {
+			s.over[name] = nil
+		}
 	}
 	for name, version := range versions {
 		if !s.subscribed(name) {
 			continue
 		}
 		delete(s.owed, name)
-		switch want := target.Get(name); {
+		switch want := s.in(target, name); {
 		case want == nil || want.Version != version:
 			s.over[name] = &xds.Resource{Name: name, TypeURL: s.url, Version: version}
 		case s.base == target:
@@ -320,13 +357,16 @@ func (s *subscription) pending(target *xds.Set) change {
 			}
 		}
 		for _, name := range d.Removed {
-			if _, corrected := s.over[name]; !corrected && s.subscribed(name) {
+			if _, corrected := s.over[name]; !corrected && s.subscribed(name) && s.in(target, name) == nil {
 				c.removes = append(c.removes, name)
 			}
 		}
+		if target.OnDemand() || s.base.OnDemand() {
+			s.pendingAside(&c, target)
+		}
 	}
 	for name, has := range s.over {
-		want := target.Get(name)
+		want := s.in(target, name)
 		switch {
 		case !s.subscribed(name):
 		case want == nil && has != nil:
@@ -336,6 +376,22 @@ func (s *subscription) pending(target *xds.Set) change {
 		}
 	}
 	return c
+}
+
+// pendingAside compares what is not among the target's members.
+func (s *subscription) pendingAside(c *change, target *xds.Set) {
+	for name := range s.aside(target) {
+		if _, corrected := s.over[name]; corrected {
+			continue
+		}
+		want, has := target.Get(name), s.base.Get(name)
+		switch {
+		case want == nil && has != nil && s.base.Member(name) == nil:
+			c.removes = append(c.removes, name)
+		case want != nil && (has == nil || has.Version != want.Version) && s.refused[name].version != want.Version:
+			c.puts = append(c.puts, want)
+		}
+	}
 }
 
 // lacks is for resources on which base and target differ.
@@ -373,14 +429,22 @@ func (s *subscription) stray(set *xds.Set) (names []string) {
 	}
 	if s.base != set {
 		for _, name := range set.DiffFrom(s.base).Removed {
-			if _, corrected := s.over[name]; !corrected && s.subscribed(name) {
+			if _, corrected := s.over[name]; !corrected && s.subscribed(name) && s.in(set, name) == nil {
 				names = append(names, name)
 			}
 		}
 	}
 	for name, has := range s.over {
-		if has != nil && s.subscribed(name) && set.Get(name) == nil {
+		if has != nil && s.subscribed(name) && s.in(set, name) == nil {
 			names = append(names, name)
+		}
+	}
+	if s.base != set && s.base.OnDemand() {
+		for name := range s.aside(set) {
+			_, corrected := s.over[name]
+			if !corrected && set.Get(name) == nil && s.base.Get(name) != nil && s.base.Member(name) == nil {
+				names = append(names, name)
+			}
 		}
 	}
 	return names
