@@ -236,4 +236,3 @@ func TestOnDemandMakeBeforeBreak(t *testing.T) {
 		}
 	}
 }
-
