@@ -17,13 +17,14 @@ type answers struct {
 	routes      tables
 	heads       memo[headKey, *xds.Resource]
 	sent        memo[sentKey, *xds.Resource]
+	asked       memo[askedKey, *xds.Resource]
 	listeners   memo[listenerKey, *madeListener]
 	inbounds    memo[string, *inbound]
 }
 
 func (a *answers) len() int {
 	return a.clusters.len() + a.assignments.len() + a.vhosts.len() + a.routed.len() + a.routes.len() +
-		a.listeners.len() + a.inbounds.len() + a.heads.len() + a.sent.len()
+		a.listeners.len() + a.inbounds.len() + a.heads.len() + a.sent.len() + a.asked.len()
 }
 
 // clusterKey is what an outbound cluster is made of.

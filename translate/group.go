@@ -23,6 +23,8 @@ type group struct {
 	plain map[plainKey]*vhost
 	scope *world.Scope
 	kept  kept
+	// demand is what is made of sets for sidecars on demand.
+	demand demanded
 }
 
 // work says which types must be made anew.
@@ -48,7 +50,7 @@ func (g *group) at(t *Translator, gen *generation) outbound {
 	defer g.mu.Unlock()
 	version := gen.snap.Version()
 	if g.version >= version {
-		return g.sets
+		return g.given()
 	}
 	w := everything()
 	if g.version > 0 {
@@ -69,6 +71,14 @@ func (g *group) at(t *Translator, gen *generation) outbound {
 	g.scope = s.world
 	g.update(s, w)
 	g.version = version
+	return g.given()
+}
+
+// given are the sets as the group's proxies get them.
+func (g *group) given() outbound {
+	if g.key.onDemand {
+		return g.onDemand()
+	}
 	return g.sets
 }
 

@@ -18,6 +18,11 @@ type kept struct {
 	// sent are the virtual hosts of each table that is sent without them; next is the same for the tables that are
 	// being made.
 	sent, next map[string][]*vhost
+	// asked and askedNext are the same of tables whose virtual hosts are asked for, and index finds those of asked.
+	asked, askedNext map[string][]*vhost
+	index            *hostIndex
+	// always are the listeners that a sidecar on demand gets without asking.
+	always []*xds.Resource
 }
 
 // hostList is a table's virtual hosts: as they were found, and what became of them, sorted and without domains that an

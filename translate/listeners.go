@@ -36,8 +36,13 @@ func (s *scope) listeners(planned bool) (listeners, routes []*xds.Resource) {
 func (s *scope) planListeners() (listeners []*xds.Resource, names map[string]routeTableName) {
 	plan := s.planOutbound()
 	names = map[string]routeTableName{}
+	var always []*xds.Resource
+	http := 0
 	for _, e := range plan {
 		listeners = append(listeners, s.makeListener(e))
+		if s.key.onDemand && s.held(e, &http) {
+			always = append(always, listeners[len(listeners)-1])
+		}
 		for _, c := range e.chains {
 			if c.RouteName != "" {
 				names[c.RouteName] = c.table
@@ -46,9 +51,8 @@ func (s *scope) planListeners() (listeners []*xds.Resource, names map[string]rou
 	}
 	if s.key.interception != model.InterceptNone {
 		fallback := s.unknown()
-		listeners = append(listeners, s.remember("virtual|"+fallback, nil, func() *xds.Resource {
-			return resource(naming.VirtualOutbound, s.env.VirtualOutbound(fallback))
-		}))
+		listeners = append(listeners, s.virtualOutbound(fallback))
+		always = append(always, listeners[len(listeners)-1])
 	}
 	if port := s.httpProxyPort(); port != 0 {
 		bind := ""
@@ -59,9 +63,23 @@ func (s *scope) planListeners() (listeners []*xds.Resource, names map[string]rou
 			l := s.env.HTTPProxy(bind, port)
 			return resource(l.GetName(), l)
 		}))
+		always = append(always, listeners[len(listeners)-1])
 		names[naming.HTTPProxyRoute] = routeTableName{name: naming.HTTPProxyRoute, egress: -1, open: true}
 	}
+	s.kept.always = always
 	return listeners, names
+}
+
+// virtualOutbound is the listener that captured connections arrive at. On demand it says that listeners which are not
+// there may be asked for.
+func (s *scope) virtualOutbound(fallback string) *xds.Resource {
+	return s.remember(fmt.Sprintf("virtual|%s|%t", fallback, s.key.onDemand), nil, func() *xds.Resource {
+		l := s.env.VirtualOutbound(fallback)
+		if s.key.onDemand {
+			l.Metadata = pb.SetMetadata(nil, naming.LateenMetadata, onDemandField, pb.String("true"))
+		}
+		return resource(naming.VirtualOutbound, l)
+	})
 }
 
 func (s *scope) httpProxyPort() uint32 {

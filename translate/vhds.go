@@ -13,6 +13,8 @@ import (
 type headKey struct {
 	name  string
 	ports bool
+	// otherwise is the virtual host that stands in it all the same, on demand.
+	otherwise *vhost
 }
 
 // sentKey is what a virtual host's resource is made of.
@@ -23,11 +25,14 @@ type sentKey struct {
 
 // apart makes the route configuration of a proxy that takes virtual hosts one by one, and notes which it shall have.
 func (s *scope) apart(name string, ports bool, hosts []*vhost) *xds.Resource {
+	if s.tableOnDemand(hosts) {
+		return s.apartOnDemand(name, ports, hosts)
+	}
 	if s.kept.next == nil {
 		s.kept.next = map[string][]*vhost{}
 	}
 	s.kept.next[name] = hosts
-	return s.t.answers.heads.get(s.gen.seq, headKey{name, ports}, func() *xds.Resource {
+	return s.t.answers.heads.get(s.gen.seq, headKey{name: name, ports: ports}, func() *xds.Resource {
 		head := tableHead(name, ports)
 		head.Vhds = &routev3.Vhds{ConfigSource: pb.ADS()}
 		return resource(name, head)
@@ -70,13 +75,17 @@ func (s *scope) sentHosts(before *xds.Set) *xds.Set {
 		}
 	}
 	s.kept.sent, s.kept.next = s.kept.next, nil
-	if before == nil {
-		return xds.NewSet(xds.VirtualHostType, put)
+	told := before
+	switch {
+	case before == nil:
+		told = xds.NewSet(xds.VirtualHostType, put)
+	case len(put)+len(removed) > 0:
+		told = before.With(put, removed) // of a name that is put and removed, the put counts
 	}
-	if len(put)+len(removed) == 0 {
-		return before
+	if s.key.onDemand {
+		return s.hostsOnDemand(before, told)
 	}
-	return before.With(put, removed) // of a name that is put and removed, the put counts
+	return told
 }
 
 // onlyIn lists the hosts of a that b lacks. Tables mostly differ in a few hosts only, at the same places.

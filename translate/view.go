@@ -40,6 +40,8 @@ type groupKey struct {
 	bindPorts    string
 	// own are the ports on which the workload itself listens, where that restricts what may be opened besides.
 	own string
+	// onDemand says that the proxy asks for what its workload uses.
+	onDemand bool
 }
 
 // View returns the proxy's View of the newest Snapshot.
@@ -80,6 +82,7 @@ func (t *Translator) makeView(gen *generation, p *model.Proxy) (View, []model.Se
 		// The Sidecar of a selector must be found again from the key's own labels.
 		key.labels = canonical(p.Labels, slices.Sorted(maps.Keys(union(sidecar.Selector, p.Labels, gen.clientLabels(p.Namespace)))))
 	}
+	key.onDemand = key.dialect.VHDS && onDemand(gen.snap.Mesh(), p, sidecar)
 	in := t.inboundOf(gen, p, sidecar)
 	if p.Interception == model.InterceptNone {
 		key.bind, key.own = p.BindAddress, in.ownPorts()

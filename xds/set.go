@@ -42,7 +42,7 @@ func NewSet(typeURL string, resources []*Resource) *Set {
 func byName(a, b *Resource) int { return cmp.Compare(a.Name, b.Name) }
 
 // With is the set with the given resources added or replaced and the removed
-// names taken out. It copies pointers and looks only at what changes: its time is
+// names taken out; what can be had by name only stays. It copies pointers and looks only at what changes: its time is
 // that of the change times the logarithm of the set, and of a plain copy.
 func (s *Set) With(put []*Resource, removed []string) *Set {
 	put = slices.Clone(put)
@@ -59,8 +59,9 @@ func (s *Set) With(put []*Resource, removed []string) *Set {
 	slices.SortStableFunc(changes, func(a, b alteration) int { return cmp.Compare(a.name, b.name) })
 	changes = slices.CompactFunc(changes, func(a, b alteration) bool { return a.name == b.name })
 	var list []*Resource
+	var find func(string) *Resource
 	if s != nil {
-		list = s.list
+		list, find = s.list, s.find
 	}
 	out := make([]*Resource, 0, len(list)+len(put))
 	for _, c := range changes {
@@ -74,7 +75,7 @@ func (s *Set) With(put []*Resource, removed []string) *Set {
 		}
 		list = list[i:]
 	}
-	return &Set{typeURL: s.TypeURL(), list: append(out, list...)}
+	return &Set{typeURL: s.TypeURL(), list: append(out, list...), find: find}
 }
 
 // alteration puts a resource under a name, or takes it away.
