@@ -232,6 +232,10 @@ func (t *transport2) Write(p []byte) (int, error) { return t.conn.Write(p) }
 
 func (t *transport2) TryWrite(p []byte) (int, bool, error) { return t.conn.TryWrite(p) }
 
+func (t *transport2) TryWriteVector(v [][]byte) (int, bool, error) { return t.conn.TryWriteVector(v) }
+
+func (t *transport2) Gathers() bool { return t.conn.Gathers() }
+
 func (t *transport2) Close() error { return t.conn.Close() }
 
 // wokenUp tells an end of waiting from an end of the connection.

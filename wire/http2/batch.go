@@ -3,7 +3,11 @@ package http2
 // Batch gathers the connections that have something to write, so that one write
 // carries all that a burst of reading has made. A batch belongs to one
 // goroutine. Its zero value is empty.
-type Batch struct{ conns []*Conn }
+type Batch struct {
+	conns []*Conn
+	// offer is the DATA frame that a reader is passing on, header and all, in its buffer: see loan.
+	offer []byte
+}
 
 func (b *Batch) add(c *Conn) {
 	for _, o := range b.conns {
@@ -35,7 +39,7 @@ type tryWriter interface {
 // flushNow writes what the transport takes at once.
 func (c *Conn) flushNow(b *Batch) {
 	c.mu.Lock()
-	if c.writing || c.stuck || len(c.out) == 0 {
+	if c.writing || c.stuck || c.pendingLocked() == 0 || c.lender != nil && c.lender != b {
 		c.mu.Unlock() // whoever writes takes it along
 		return
 	}
@@ -45,17 +49,11 @@ func (c *Conn) flushNow(b *Batch) {
 		return
 	}
 	c.writing = true
-	for len(c.out) > 0 && !c.stuck {
-		p := c.takeOutLocked()
-		c.mu.Unlock()
-		n, again, err := c.try.TryWrite(p)
-		c.mu.Lock()
-		if again && err == nil {
-			c.stuck, c.rest = true, append(c.rest[:0], p[n:]...)
-		}
-		c.wroteLocked(p, err)
-		if err != nil {
-			break
+	for err := error(nil); err == nil && c.pendingLocked() > 0 && !c.stuck; {
+		if c.lender == nil {
+			err = c.tryLocked()
+		} else {
+			err = c.tryLoansLocked()
 		}
 	}
 	c.writing = false
@@ -67,6 +65,34 @@ func (c *Conn) flushNow(b *Batch) {
 	if over || stuck {
 		c.wake()
 	}
+}
+
+// tryLocked writes what others have appended, as far as the transport takes it at once.
+func (c *Conn) tryLocked() error {
+	p := c.takeOutLocked()
+	c.mu.Unlock()
+	n, again, err := c.try.TryWrite(p)
+	c.mu.Lock()
+	if again && err == nil {
+		c.stuck, c.rest = true, append(c.rest[:0], p[n:]...)
+	}
+	c.wroteLocked(p, err)
+	return err
+}
+
+// tryLoansLocked does so with what the caller has lent.
+func (c *Conn) tryLoansLocked() error {
+	p := c.takeOutLocked()
+	pieces := c.gatherLocked(p)
+	c.mu.Unlock()
+	n, again, err := c.vector.TryWriteVector(pieces)
+	c.mu.Lock()
+	if again && err == nil {
+		c.stuck, c.rest = true, appendRest(c.rest[:0], pieces, n)
+	}
+	c.dropLocked()
+	c.wroteLocked(p, err)
+	return err
 }
 
 // takeOutLocked takes what is to be written.

@@ -18,10 +18,11 @@ type Transport interface {
 
 const (
 	// minRead and maxRead are what one read may bring: a connection that fills
-	// its buffer gets a larger one, up to several frames, and one that needs only
-	// an eighth of it for smallReads reads gets a smaller one.
+	// its buffer gets a larger one, up to several of the longest frames, which it
+	// holds exactly, so that none is cut off and moved; one that needs only an
+	// eighth of it for smallReads reads gets a smaller one.
 	minRead    = 8 << 10
-	maxRead    = 128 << 10
+	maxRead    = 7 * (frameHeaderLen + minMaxFrameSize)
 	smallReads = 100
 	// maxPending is how many bytes may wait for the transport before writers of
 	// bodies have to wait.
@@ -41,7 +42,8 @@ type Conn struct {
 	handler   func(*Stream) // servers only
 	onStream  func(*Batch, *Stream)
 	handlers  sync.WaitGroup
-	try       tryWriter // the transport, if it can
+	try       tryWriter    // the transport, if it can
+	vector    vectorWriter // the same
 
 	read reader // belongs to Run's goroutine
 
@@ -55,6 +57,10 @@ type Conn struct {
 
 	out, spare []byte
 	control    int       // control frames in out
+	loans      []loan    // what goes out between the bytes of out
+	lent       int       // how many bytes they are
+	lender     *Batch    // whose they are, who is to write them; nil if there are none
+	pieces     [][]byte  // the writer's
 	writing    bool      // somebody is writing to the transport
 	stuck      bool      // the transport took only a part: rest is the write loop's
 	rest       []byte    // what is to be written before out, when stuck
@@ -120,6 +126,9 @@ func newConn(t Transport, cfg Config) *Conn {
 		peer: peerSettings{initialWindow: initialWindow, maxFrame: minMaxFrameSize, maxStreams: 100},
 	}
 	c.try, _ = t.(tryWriter)
+	if v, ok := t.(vectorWriter); ok && c.try != nil && v.Gathers() {
+		c.vector = v
+	}
 	c.read.init(c)
 	return c
 }

@@ -41,12 +41,13 @@ const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 // Preface is what a client sends first.
 const Preface = preface
 
-// frame is a received frame; payload is a view into the read buffer.
+// frame is a received frame; payload and whole, which has the header, too, are views into the read buffer.
 type frame struct {
 	typ     frameType
 	flags   uint8
 	stream  uint32
 	payload []byte
+	whole   []byte
 }
 
 func (f *frame) has(flag uint8) bool { return f.flags&flag != 0 }
@@ -65,7 +66,7 @@ func parseFrame(b []byte, maxSize int) (f frame, size int, complete bool, err er
 		return frame{}, 0, false, nil
 	}
 	f = frame{typ: frameType(b[3]), flags: b[4], stream: binary.BigEndian.Uint32(b[5:]) & maxWindow,
-		payload: b[frameHeaderLen : frameHeaderLen+n]}
+		payload: b[frameHeaderLen : frameHeaderLen+n], whole: b[:frameHeaderLen+n]}
 	return f, frameHeaderLen + n, true, nil
 }
 

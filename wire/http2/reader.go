@@ -54,11 +54,13 @@ func (r *reader) loop(in io.Reader) error {
 	for {
 		n, err := in.Read(r.buf[r.have:])
 		if n > 0 {
-			ferr := r.take(n)
-			r.c.burst(&r.batch)
+			end := r.have + n
+			used, ferr := r.feed(r.buf[:end])
+			r.c.burst(&r.batch) // before the buffer is used again: see loan
 			if ferr != nil {
 				return ferr
 			}
+			r.makeRoom(used, end)
 		}
 		if err != nil {
 			return r.readError(err)
@@ -66,18 +68,13 @@ func (r *reader) loop(in io.Reader) error {
 	}
 }
 
-// take handles the frames that are complete with the n bytes that have come,
-// and makes room for the next.
-func (r *reader) take(n int) error {
-	end := r.have + n
-	used, err := r.feed(r.buf[:end])
-	if err != nil {
-		return err
-	}
+// makeRoom prepares the buffer, of which the bytes up to end were filled and those up to used are of no more use, for
+// the next read.
+func (r *reader) makeRoom(used, end int) {
 	rest := r.buf[used:end]
 	switch size := len(r.buf); {
 	case end == size && size < maxRead:
-		r.buf = make([]byte, 2*size)
+		r.buf = make([]byte, min(2*size, maxRead))
 		r.small = 0
 	case end > size/8 || size == minRead:
 		r.small = 0
@@ -88,7 +85,6 @@ func (r *reader) take(n int) error {
 		r.small = 0
 	}
 	r.have = copy(r.buf, rest)
-	return nil
 }
 
 // readError prefers the reason why somebody closed the transport.
@@ -107,7 +103,7 @@ func (r *reader) readError(err error) error {
 // burst ends what the frames of one read have begun.
 func (c *Conn) burst(b *Batch) {
 	c.mu.Lock()
-	pending, noted := len(c.out) > 0, len(c.events) > 0
+	pending, noted := c.pendingLocked() > 0, len(c.events) > 0
 	c.mu.Unlock()
 	if noted {
 		c.deliver(b)
@@ -289,7 +285,11 @@ func (r *reader) data(f *frame) error {
 		s.append(f.payload)
 		s.wakeReader()
 	} else {
+		if size == len(f.payload) {
+			r.batch.offer = f.whole
+		}
 		r.passLocked(s, f.payload, f.has(flagEndStream))
+		r.batch.offer = nil
 	}
 	return nil
 }

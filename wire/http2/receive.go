@@ -97,7 +97,7 @@ func (s *Stream) Leave(b *Batch, code ErrCode) {
 	if s.refs == 0 {
 		s.recycle()
 	}
-	pending := len(c.out) > 0
+	pending := c.pendingLocked() > 0
 	c.mu.Unlock()
 	if pending {
 		b.add(c)
@@ -173,7 +173,11 @@ func (s *Stream) Send(b *Batch, p []byte, end bool) (kept int, err error) {
 		c.mu.Unlock()
 		return 0, err
 	}
-	if s.queued() == 0 {
+	switch {
+	case s.queued() > 0:
+	case c.lendLocked(b, s, p, end):
+		p, end = nil, false
+	default:
 		p, end = s.sendLocked(p, end)
 	}
 	if kept = len(p); kept > 0 || end {

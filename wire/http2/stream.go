@@ -332,7 +332,7 @@ func (s *Stream) write(p []byte, end bool) (int, error) {
 // sendableLocked is how many bytes may go out in one frame now.
 func (s *Stream) sendableLocked(want int) int {
 	c := s.c
-	if len(c.out) >= maxPending {
+	if c.pendingLocked() >= maxPending {
 		c.full = true
 		return 0
 	}
@@ -345,8 +345,13 @@ func (c *Conn) appendDataLocked(s *Stream, p []byte, end bool) {
 		flags = flagEndStream
 	}
 	c.out = append(appendFrameHeader(c.out, len(p), frameData, flags, s.id), p...)
-	s.sendWindow -= int64(len(p))
-	c.sendWindow -= int64(len(p))
+	c.sentDataLocked(s, len(p), end)
+}
+
+// sentDataLocked accounts for a DATA frame that is on its way.
+func (c *Conn) sentDataLocked(s *Stream, n int, end bool) {
+	s.sendWindow -= int64(n)
+	c.sendWindow -= int64(n)
 	c.read.allowAnswers()
 	if end {
 		s.sendEnd = true

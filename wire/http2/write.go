@@ -10,7 +10,7 @@ import (
 // unlockAndFlush ends a critical section that appended to out. A lone stream
 // writes at once; where there are several the write loop gathers their frames.
 func (c *Conn) unlockAndFlush() {
-	if c.writing || c.stuck || len(c.streams) > 1 {
+	if c.writing || c.stuck || c.lender != nil || len(c.streams) > 1 {
 		c.mu.Unlock()
 		c.wake()
 		return
@@ -30,7 +30,7 @@ func (c *Conn) writeLoop() {
 		runtime.Gosched() // let those who are about to append do so: one write for all
 		c.mu.Lock()
 		c.flushLocked()
-		over := c.closed != nil && !c.writing // whoever writes wakes us again
+		over := c.closed != nil && !c.writing && c.lender == nil // whoever writes wakes us again
 		drained := over && c.closed == errDrained
 		noted := len(c.events) > 0
 		c.mu.Unlock()
@@ -56,7 +56,7 @@ const writeTimeout = 30 * time.Second
 // flushLocked writes out, giving up the lock meanwhile. Only one goroutine
 // writes; others leave their bytes to it.
 func (c *Conn) flushLocked() {
-	if c.writing {
+	if c.writing || c.lender != nil {
 		return
 	}
 	c.writing = true

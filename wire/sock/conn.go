@@ -48,6 +48,8 @@ type transport interface {
 	write(a, b []byte) error
 	// tryWrite writes what can be written without waiting.
 	tryWrite(p []byte) (int, error)
+	// tryWriteVector does so with several pieces, in one go.
+	tryWriteVector(v [][]byte) (int, error)
 	// writeRead checks that nothing came since the last exchange, writes w, waits and reads. When wrote is true, w
 	// has been written, and after a deadline error only read is to be called again.
 	writeRead(w, r []byte) (n int, wrote bool, err error)

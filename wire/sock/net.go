@@ -24,6 +24,8 @@ func (t *netTransport) write(a, b []byte) error {
 // tryWrite takes nothing: there is no way to write without waiting.
 func (t *netTransport) tryWrite([]byte) (int, error) { return 0, nil }
 
+func (t *netTransport) tryWriteVector([][]byte) (int, error) { return 0, nil }
+
 func (t *netTransport) writeRead(w, r []byte) (int, bool, error) {
 	if err := t.write(w, nil); err != nil {
 		return 0, true, err

@@ -46,6 +46,10 @@ type rawTransport struct {
 	writeFn func(fd uintptr) bool
 	tryN    int
 	tryFn   func(fd uintptr) bool
+	// What several pieces are written from at once.
+	vector   []syscall.Iovec
+	vectored bool
+	large    bool
 }
 
 type exchangeStep uint8
@@ -211,9 +215,38 @@ func (t *rawTransport) tryWrite(p []byte) (int, error) {
 	return t.tryN, t.c.writeLapsed(err)
 }
 
+// tryWriteVector implements transport.
+func (t *rawTransport) tryWriteVector(v [][]byte) (int, error) {
+	all := 0
+	for _, p := range v[:min(len(v), maxVector)] {
+		io := syscall.Iovec{Base: unsafe.SliceData(p)}
+		io.SetLen(len(p))
+		t.vector = append(t.vector, io)
+		all += len(p)
+	}
+	t.vectored, t.large, t.tryN, t.werr = true, all > largeIO, 0, nil
+	err := t.rc.Write(t.tryFn)
+	t.vectored = false
+	clear(t.vector)
+	t.vector = t.vector[:0]
+	if err == nil {
+		err = t.werr
+	}
+	return t.tryN, t.c.writeLapsed(err)
+}
+
+// maxVector is the kernel's UIO_MAXIOV.
+const maxVector = 1024
+
 // onTry writes once, whatever comes of it.
 func (t *rawTransport) onTry(fd uintptr) bool {
-	n, errno := rawWrite(fd, t.wa)
+	var n int
+	var errno syscall.Errno
+	if t.vectored {
+		n, errno = rawIO(syscall.SYS_WRITEV, fd, unsafe.Pointer(unsafe.SliceData(t.vector)), len(t.vector), t.large)
+	} else {
+		n, errno = rawWrite(fd, t.wa)
+	}
 	switch {
 	case errno == syscall.EAGAIN:
 	case errno != 0:

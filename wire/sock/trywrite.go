@@ -17,6 +17,24 @@ func (c *Conn) TryWrite(p []byte) (n int, again bool, err error) {
 	return n, again, nil
 }
 
+// Gathers says whether TryWriteVector is of use: on plain connections.
+func (c *Conn) Gathers() bool { return c.layer == nil }
+
+// TryWriteVector is TryWrite for several pieces, which go out one after the other in one system call. It is for plain
+// connections; again means that not all was taken.
+func (c *Conn) TryWriteVector(v [][]byte) (n int, again bool, err error) {
+	n, err = c.t.tryWriteVector(v)
+	c.tx.Add(int64(n))
+	if err != nil {
+		return n, false, c.fail("write", err)
+	}
+	all := 0
+	for _, p := range v {
+		all += len(p)
+	}
+	return n, n < all, nil
+}
+
 // tryWriteLayer is TryWrite with a layer. What was sealed must go out in its order, so a rest of it is kept.
 func (c *Conn) tryWriteLayer(p []byte) (n int, again bool, err error) {
 	buf := sealPool.Get().(*cipherBuf)
