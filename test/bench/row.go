@@ -152,7 +152,9 @@ func handshakeRows() []row {
 	full := func(strangers bool, curve curve) func(*bench, *peer) (loader, error) {
 		return handshakes(handshakeKind{strangers: strangers, curve: curve})
 	}
-	resumed := handshakes(handshakeKind{resume: true})
+	resumed := func(curve curve) func(*bench, *peer) (loader, error) {
+		return handshakes(handshakeKind{resume: true, curve: curve})
+	}
 	return []row{
 		{key: "handshakes", name: name + "clients never seen before", unit: "handshake", measure: measureLoad, shows: perCPU,
 			candidates: through(full(true, hybrid), lateen, envoy, nginx), goals: []goal{atLeast(unitsPerCPU, envoy, 0.9)}},
@@ -161,9 +163,13 @@ func handshakeRows() []row {
 		{key: "known-x25519", name: name + "a chain that was verified before, X25519 without ML-KEM", unit: "handshake", measure: measureLoad, shows: perCPU,
 			candidates: through(full(false, classic), lateen, envoy), goals: []goal{atLeast(unitsPerCPU, envoy, 1)}},
 		{key: "resumed", name: name + "resumed sessions", unit: "handshake", measure: measureLoad, shows: perCPU,
-			candidates: []candidate{{label: lateen, peer: lateen, load: resumed}, {label: envoy, peer: envoy, load: resumed},
+			candidates: []candidate{{label: lateen, peer: lateen, load: resumed(hybrid)}, {label: envoy, peer: envoy, load: resumed(hybrid)},
 				{label: "envoy, full handshakes", peer: envoy, load: full(false, hybrid)}},
 			goals: []goal{atLeast(unitsPerCPU, "envoy, full handshakes", 2), atLeast(unitsPerCPU, envoy, 1)}},
+		{key: "resumed-x25519", name: name + "resumed sessions, X25519 without ML-KEM", unit: "handshake", measure: measureLoad, shows: perCPU,
+			candidates: []candidate{{label: lateen, peer: lateen, load: resumed(classic)}, {label: envoy, peer: envoy, load: resumed(classic)},
+				{label: "envoy, full handshakes", peer: envoy, load: full(false, classic)}},
+			goals: []goal{atLeast(unitsPerCPU, envoy, 1)}},
 	}
 }
 

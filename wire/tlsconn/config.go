@@ -53,6 +53,8 @@ type Peer struct {
 // Result describes a finished handshake.
 type Result struct {
 	Version, CipherSuite uint16
+	// Curve is the key exchange; 0 is none, or RSA's.
+	Curve tls.CurveID
 	// ALPN is the protocol agreed on, or "".
 	ALPN string
 	// SNI is the server name that the client asked for, or "".

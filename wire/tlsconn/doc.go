@@ -7,7 +7,8 @@
 //
 // Peers are verified by a Verifier (chains, trust domains, a cache of what has been verified) and then by a function
 // of the caller that looks at their names. Both run for resumed sessions too, and a session is resumed only while the same
-// is trusted and the same certificates are shown as when it was made.
+// is trusted and the same certificates are shown as when it was made. A session that was made under ML-KEM is resumed with
+// X25519, see session.go.
 //
 // Server, Client, Verifier and Tickets are safe for concurrent use. No goroutine of the package outlives the
 // Handshake that has started it.

@@ -17,6 +17,11 @@ type memory struct {
 	c    *sock.Conn
 	open bool // the handshake is over
 
+	// first is what has come first, if it is recorded, of which taken bytes have been read.
+	first *firstBytes
+	taken int
+	seen  bool // nobody wants to know more
+
 	in []byte
 
 	mu  sync.Mutex
@@ -30,8 +35,66 @@ func (starved) Error() string   { return "need more ciphertext" }
 func (starved) Timeout() bool   { return true }
 func (starved) Temporary() bool { return true }
 
+// firstBytes is room for a ClientHello with a ticket in it that carries a chain of certificates. A larger one is not looked
+// at.
+type firstBytes struct {
+	b [8 << 10]byte
+	n int
+}
+
+var firstPool = sync.Pool{New: func() any { return new(firstBytes) }}
+
+// record has what comes first kept until forget, and read with few system calls.
+func (m *memory) record() {
+	f, ok := firstPool.Get().(*firstBytes)
+	if !ok {
+		f = new(firstBytes)
+	}
+	f.n = 0
+	m.first = f
+}
+
+// recorded is what has come so far, if that was recorded, and the end of recording.
+func (m *memory) recorded() []byte {
+	if m.first == nil {
+		return nil
+	}
+	m.seen = true
+	return m.first.b[:m.first.n]
+}
+
+// forget gives the room back. What came with the hello and nobody has read yet stays.
+func (m *memory) forget() {
+	if rest := m.first.b[m.taken:m.first.n]; len(rest) > 0 {
+		m.in = append([]byte(nil), rest...)
+	}
+	firstPool.Put(m.first)
+	m.first = nil
+}
+
+// readFirst reads while there is something recorded, or room to record.
+func (m *memory) readFirst(p []byte) (int, error) {
+	f := m.first
+	if m.taken == f.n {
+		if m.seen || f.n == len(f.b) {
+			return m.c.Read(p)
+		}
+		n, err := m.c.Read(f.b[f.n:])
+		f.n += n
+		if n == 0 {
+			return 0, err
+		}
+	}
+	n := copy(p, f.b[m.taken:f.n])
+	m.taken += n
+	return n, nil
+}
+
 // Read implements net.Conn.
 func (m *memory) Read(p []byte) (int, error) {
+	if m.first != nil {
+		return m.readFirst(p)
+	}
 	if !m.open {
 		return m.c.Read(p)
 	}
@@ -71,7 +134,12 @@ type layer struct {
 
 var _ sock.Layer = (*layer)(nil)
 
-func (l *layer) Feed(cipher []byte) { l.m.in = cipher }
+func (l *layer) Feed(cipher []byte) {
+	if len(l.m.in) > 0 { // it came with the handshake
+		cipher = append(l.m.in, cipher...)
+	}
+	l.m.in = cipher
+}
 
 func (l *layer) Open(p []byte) (int, error) {
 	n, err := l.t.Read(p)
@@ -123,7 +191,8 @@ func (l *layer) give() []byte {
 }
 
 // apart makes the handshake in a goroutine of its own, whose stack goes when it ends. It needs 16 KiB or more, which the
-// connection's goroutine would keep for as long as the connection lives.
+// connection's goroutine would keep for as long as the connection lives. The stack grows to that at once: growing step by
+// step copies it each time.
 func apart(t *tls.Conn) error {
 	done := make(chan error, 1)
 	go func() {
@@ -132,9 +201,22 @@ func apart(t *tls.Conn) error {
 				done <- fmt.Errorf("tls handshake: panic: %v\n%s", p, debug.Stack())
 			}
 		}()
+		growStack(0)
 		done <- t.Handshake()
 	}()
 	return <-done
+}
+
+// stackRoom is what a handshake needs of its stack.
+const stackRoom = 20 << 10
+
+// growStack has the stack grow by the room that it asks for.
+//
+//go:noinline
+func growStack(i int) byte {
+	var room [stackRoom]byte
+	room[i] = 1
+	return room[len(room)-1-i]
 }
 
 // handshake runs a handshake and installs the layer.
@@ -149,7 +231,7 @@ func handshake(c *sock.Conn, m *memory, t *tls.Conn, timeout time.Duration) (Res
 	c.SetLayer(&layer{t: t, m: m})
 	cs := t.ConnectionState()
 	r := Result{
-		Version: cs.Version, CipherSuite: cs.CipherSuite, ALPN: cs.NegotiatedProtocol, SNI: cs.ServerName,
+		Version: cs.Version, CipherSuite: cs.CipherSuite, Curve: cs.CurveID, ALPN: cs.NegotiatedProtocol, SNI: cs.ServerName,
 		Resumed: cs.DidResume,
 	}
 	if len(cs.PeerCertificates) > 0 {

@@ -26,7 +26,9 @@ type Server struct {
 	// config offers the configured ALPN names; noALPN is for clients that share none of them. crypto/tls would
 	// refuse those, Envoy goes on without a protocol.
 	config, noALPN *tls.Config
-	tickets        ticketUser
+	// resume and resumeNoALPN are the same without ML-KEM; nil if that isn't to be.
+	resume, resumeNoALPN *tls.Config
+	tickets              ticketUser
 }
 
 // NewServer checks the options and prepares a Server.
@@ -49,18 +51,29 @@ func NewServer(o ServerOptions) (*Server, error) {
 	c.WrapSession, c.UnwrapSession = s.seal, s.open
 	s.config, s.noALPN = c, c.Clone()
 	s.noALPN.NextProtos = nil
-	if len(o.ALPN) > 0 {
+	s.tickets = ticketUser{source: o.Tickets, configs: []*tls.Config{s.config, s.noALPN}}
+	if curves, ok := withoutHybrids(c.CurvePreferences); ok && o.Tickets != nil && (c.MaxVersion == 0 || c.MaxVersion >= tls.VersionTLS13) {
+		s.resume, s.resumeNoALPN = c.Clone(), s.noALPN.Clone()
+		s.resume.CurvePreferences, s.resumeNoALPN.CurvePreferences = curves, curves
+		s.tickets.configs = append(s.tickets.configs, s.resume, s.resumeNoALPN)
+	}
+	if len(o.ALPN) > 0 || s.resume != nil {
 		s.config.GetConfigForClient = s.choose
 	}
-	s.tickets = ticketUser{source: o.Tickets, configs: []*tls.Config{s.config, s.noALPN}}
 	return s, nil
 }
 
+// choose chooses the configuration for a client; nil is the usual one.
 func (s *Server) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+	alpn := len(s.o.ALPN) == 0
 	for _, p := range hello.SupportedProtos {
-		if slices.Contains(s.o.ALPN, p) {
-			return nil, nil
-		}
+		alpn = alpn || slices.Contains(s.o.ALPN, p)
+	}
+	if config := s.resuming(hello, alpn); config != nil {
+		return config, nil
+	}
+	if alpn {
+		return nil, nil
 	}
 	return s.noALPN, nil
 }
@@ -72,5 +85,9 @@ func (s *Server) Handshake(c *sock.Conn) (Result, error) {
 		return Result{}, fmt.Errorf("tls session ticket keys: %w", err)
 	}
 	m := &memory{c: c}
+	if s.resume != nil {
+		m.record()
+		defer m.forget()
+	}
 	return handshake(c, m, tls.Server(m, s.config), s.o.timeout())
 }

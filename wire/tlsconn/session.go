@@ -1,7 +1,6 @@
 package tlsconn
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -14,8 +13,47 @@ import (
 // longer verifies, make connections fail that a full handshake would let succeed. What is resumed is verified again all
 // the same, in VerifyConnection.
 
-// stampSize is the length of an epoch and the second until which the peer's chain is valid.
-const stampSize = sha256.Size + 8
+//
+// A session that was made under ML-KEM is resumed with X25519 alone, for as long as mlkemLasts: the session's own secret,
+// which goes into the new keys, is one that quantum computers don't get from recorded traffic, and X25519 sees to it that
+// a stolen ticket key doesn't open it. That saves the resumed handshake a third of its time. It happens only where the
+// configuration allows X25519 at all.
+
+// mlkemLasts is how long after an agreement by ML-KEM its sessions, and those that they were resumed to, do without
+// another one.
+const mlkemLasts = time.Hour
+
+// stamp is what a session carries.
+type stamp struct {
+	epoch [sha256.Size]byte
+	until int64 // the second in which the first of the peer's certificates expires
+	// mlkem is the second of the last agreement by ML-KEM that went into the session's secret; 0 is never.
+	mlkem int64
+	suite uint16
+}
+
+const stampSize = sha256.Size + 8 + 8 + 2
+
+func (s *stamp) encode() []byte {
+	b := append(make([]byte, 0, stampSize), s.epoch[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(max(0, s.until)))
+	b = binary.BigEndian.AppendUint64(b, uint64(max(0, s.mlkem)))
+	return binary.BigEndian.AppendUint16(b, s.suite)
+}
+
+// stampOf returns the stamp that a session bears.
+func stampOf(s *tls.SessionState) (stamp, bool) {
+	for _, e := range s.Extra {
+		if len(e) != stampSize {
+			continue
+		}
+		out := stamp{until: int64(binary.BigEndian.Uint64(e[sha256.Size:])), mlkem: int64(binary.BigEndian.Uint64(e[sha256.Size+8:])),
+			suite: binary.BigEndian.Uint16(e[sha256.Size+16:])}
+		copy(out.epoch[:], e)
+		return out, true
+	}
+	return stamp{}, false
+}
 
 // epoch identifies what sessions depend on.
 func (o *Options) epoch() [sha256.Size]byte {
@@ -30,21 +68,10 @@ func (o *Options) epoch() [sha256.Size]byte {
 	return sha256.Sum256(b[:])
 }
 
-// stamp is what a session carries. Nothing is known of the validity of a peer without certificates.
-func (o *Options) stamp(until time.Time) []byte {
-	epoch := o.epoch()
-	return binary.BigEndian.AppendUint64(epoch[:], uint64(max(0, until.Unix())))
-}
-
 // fresh says whether a session bears a stamp of this epoch and its peer's certificates are still valid.
 func (o *Options) fresh(s *tls.SessionState) bool {
-	epoch := o.epoch()
-	for _, e := range s.Extra {
-		if len(e) == stampSize && bytes.Equal(e[:len(epoch)], epoch[:]) {
-			return o.now().Unix() < int64(binary.BigEndian.Uint64(e[len(epoch):]))
-		}
-	}
-	return false
+	st, ok := stampOf(s)
+	return ok && st.epoch == o.epoch() && o.now().Unix() < st.until
 }
 
 // validUntil is when the first certificate of a chain expires.
@@ -60,7 +87,16 @@ func validUntil(chain []*x509.Certificate) time.Time {
 
 // seal makes the ticket of a session.
 func (s *Server) seal(cs tls.ConnectionState, state *tls.SessionState) ([]byte, error) {
-	state.Extra = append(state.Extra, s.o.stamp(validUntil(cs.PeerCertificates)))
+	var mlkem int64
+	if isHybrid(cs.CurveID) {
+		mlkem = s.o.now().Unix()
+	}
+	return s.sealStamped(cs, state, mlkem)
+}
+
+func (s *Server) sealStamped(cs tls.ConnectionState, state *tls.SessionState, mlkem int64) ([]byte, error) {
+	st := stamp{epoch: s.o.epoch(), until: validUntil(cs.PeerCertificates).Unix(), mlkem: mlkem, suite: cs.CipherSuite}
+	state.Extra = append(state.Extra, st.encode())
 	return s.config.EncryptTicket(cs, state)
 }
 
@@ -106,7 +142,8 @@ func (c *sessions) Put(_ string, s *tls.ClientSessionState) {
 	if err != nil || state == nil {
 		return
 	}
-	state.Extra = append(state.Extra, c.o.stamp(c.until))
+	st := stamp{epoch: c.o.epoch(), until: c.until.Unix()}
+	state.Extra = append(state.Extra, st.encode())
 	if s, err = tls.NewResumptionState(ticket, state); err == nil {
 		c.below.Put(c.key, s)
 	}
