@@ -17,6 +17,7 @@ import (
 
 	"lateen.dev/lateen/wire/http1"
 	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/sock/socktest"
 	"lateen.dev/lateen/wire/tlsconn"
 )
 
@@ -32,13 +33,15 @@ var serverResponse = append([]byte("HTTP/1.1 200 OK\r\nServer: app\r\nContent-Ty
 // scratch is what a busy connection holds.
 type scratch struct {
 	in, up   []byte
+	reply    sock.Reply // into up
 	n        int
 	out      []byte
 	req, res http1.Head
 }
 
 var scratches = sync.Pool{New: func() any {
-	return &scratch{in: make([]byte, 16<<10), up: make([]byte, 16<<10), out: make([]byte, 0, 16<<10)}
+	up := make([]byte, 16<<10)
+	return &scratch{in: make([]byte, 16<<10), up: up, reply: socktest.Into(up), out: make([]byte, 0, 16<<10)}
 }}
 
 // answerer is the server: it answers every request with the same bytes.
@@ -148,7 +151,7 @@ func (f *forwarder) exchange() error {
 	up.SetReadDeadline(sock.Now().Add(15 * time.Second))
 	up.Watch(f.c)
 	s.out = http1.AppendEnd(http1.AppendRequest(s.out[:0], &s.req))
-	got, err := up.WriteRead(s.out, s.up)
+	got, err := up.WriteRead(s.out, s.reply)
 	head := 0
 	for err == nil {
 		if head, err = http1.ParseResponse(&s.res, s.up[:got], s.req.Method, nil); head > 0 || err != nil {
@@ -285,8 +288,9 @@ func (w *world) close() {
 
 // client makes requests one after the other.
 type client struct {
-	c   *sock.Conn
-	buf []byte
+	c     *sock.Conn
+	buf   []byte
+	reply sock.Reply // into buf
 }
 
 func (w *world) dial(t testing.TB) *client {
@@ -299,6 +303,7 @@ func (w *world) dial(t testing.TB) *client {
 		t.Fatal(err)
 	}
 	c := &client{c: sock.New(nc), buf: make([]byte, 4096)}
+	c.reply = socktest.Into(c.buf)
 	if w.tls != nil {
 		if _, err := w.tls.client.Handshake(c.c); err != nil {
 			t.Fatal(err)
@@ -310,7 +315,7 @@ func (w *world) dial(t testing.TB) *client {
 var clientRequestBytes = []byte(clientRequest)
 
 func (c *client) request(t testing.TB) {
-	got, err := c.c.WriteRead(clientRequestBytes, c.buf)
+	got, err := c.c.WriteRead(clientRequestBytes, c.reply)
 	for err == nil && got < 1024+60 {
 		var n int
 		n, err = c.c.Read(c.buf[got:])

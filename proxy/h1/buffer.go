@@ -16,17 +16,14 @@ const (
 	leastSpace = 2 << 10 // a body is read in pieces no smaller than this
 )
 
-// buffers are what a busy connection holds, and an idle one doesn't.
+// buffers are what a connection holds from the first bytes of a message to its end.
 type buffers struct {
 	in   []byte // length readSize
-	out  []byte // empty, capacity writeSize
 	body http1.Body
 	head http1.Head // of the request, on the downstream side
 }
 
-var pool = sync.Pool{New: func() any {
-	return &buffers{in: make([]byte, readSize), out: make([]byte, 0, writeSize)}
-}}
+var pool = sync.Pool{New: func() any { return &buffers{in: make([]byte, readSize)} }}
 
 func takeBuffers() *buffers {
 	b, ok := pool.Get().(*buffers)
@@ -37,12 +34,32 @@ func takeBuffers() *buffers {
 }
 
 func (b *buffers) give() {
-	if len(b.in) != readSize || cap(b.out) > 4*writeSize {
+	if len(b.in) != readSize {
 		return // grown for a large message: let it go
 	}
-	b.out = b.out[:0]
 	b.head.Reset()
 	pool.Put(b)
+}
+
+// outgoing is what is about to be written. A connection holds one only from making up a message until it is written, so
+// that few are used in turn, and stay in the processor's caches.
+type outgoing struct{ b []byte }
+
+var outPool = sync.Pool{New: func() any { return &outgoing{b: make([]byte, 0, writeSize)} }}
+
+func takeOutgoing() *outgoing {
+	o, ok := outPool.Get().(*outgoing)
+	if !ok {
+		panic("the pool of outgoing bytes holds something else")
+	}
+	return o
+}
+
+func (o *outgoing) give() {
+	if cap(o.b) <= 4*writeSize {
+		o.b = o.b[:0]
+		outPool.Put(o)
+	}
 }
 
 // incoming is the receiving half of a connection: what has been read and not consumed yet lies in buf.in[at:end].

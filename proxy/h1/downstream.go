@@ -36,6 +36,7 @@ type Conn struct {
 
 	requests  uint64
 	headSince sock.Instant // first byte of an incomplete head, 0 when there is none
+	ended     sock.Instant // the exchange that has been handled; 0 when that isn't known
 	framing   http1.Framing
 	minor     uint8
 	closing   bool // the connection ends after this exchange
@@ -92,6 +93,9 @@ func (c *Conn) Requests() uint64 { return c.requests }
 
 // CloseAfter ends the connection after this exchange.
 func (c *Conn) CloseAfter() { c.closing = true }
+
+// Ended may tell when the exchange has ended, by a handler that is about to return and has looked at the clock.
+func (c *Conn) Ended(at sock.Instant) { c.ended = at }
 
 // Finish throws away what has been received of the request's body and not been asked for, and tells whether that was
 // all of it, so that another request may follow. It must not be called beside Next.
@@ -157,6 +161,7 @@ func (c *Conn) serveBuffered() sock.Next {
 		return sock.Close
 	}
 	c.idleDeadline()
+	c.ended = 0
 	return sock.Wait
 }
 
@@ -164,7 +169,7 @@ func (c *Conn) serveBuffered() sock.Next {
 func (c *Conn) exchange(n int) {
 	h := &c.buf.head
 	c.requests++
-	c.headSince = 0
+	c.headSince, c.ended = 0, 0
 	c.at += n
 	c.floor = c.at
 	c.framed, c.answered = false, false
@@ -234,7 +239,11 @@ func (c *Conn) idleDeadline() {
 		c.conn.SetReadDeadline(0)
 		return
 	}
-	c.conn.SetReadDeadline(sock.Now().Add(c.timeouts.Idle))
+	since := c.ended
+	if since == 0 {
+		since = sock.Now()
+	}
+	c.conn.SetReadDeadline(since.Add(c.timeouts.Idle))
 }
 
 // Wake implements sock.Session.
@@ -324,12 +333,17 @@ func (c *Conn) Respond(h *http1.Head, first exchange.Piece) error {
 		if c.minor == 0 {
 			return nil
 		}
-		_, err := c.conn.Write(http1.AppendEnd(http1.AppendResponse(c.buf.out[:0], h)))
+		o := takeOutgoing()
+		defer o.give()
+		o.b = http1.AppendEnd(http1.AppendResponse(o.b, h))
+		_, err := c.conn.Write(o.b)
 		return err
 	}
 	c.chooseFraming(h)
 	c.closing = c.closing || c.draining()
-	out := http1.AppendResponse(c.buf.out[:0], h)
+	o := takeOutgoing()
+	defer o.give()
+	out := http1.AppendResponse(o.b, h)
 	if c.minor == 0 {
 		out[len("HTTP/1.")] = '0' // as Envoy does: some old clients look at it
 	}
@@ -347,7 +361,7 @@ func (c *Conn) Respond(h *http1.Head, first exchange.Piece) error {
 	if !first.End || len(first.Data) > 0 || h.Framing != http1.FramingNone {
 		out = appendPiece(out, c.framing, first, nil)
 	}
-	c.buf.out = out[:0]
+	o.b = out
 	if _, err := c.conn.Write(out); err != nil {
 		c.closing = true
 		return c.failed(err)
@@ -374,8 +388,10 @@ func (c *Conn) Write(p exchange.Piece, trailers *header.List) error {
 	c.answered = p.End
 	data := p.Data
 	if c.framing == http1.FramingChunked && !p.Framed {
-		c.buf.out = appendPiece(c.buf.out[:0], c.framing, p, trailers)
-		data, c.buf.out = c.buf.out, c.buf.out[:0]
+		o := takeOutgoing()
+		defer o.give()
+		o.b = appendPiece(o.b, c.framing, p, trailers)
+		data = o.b
 	}
 	if len(data) > 0 {
 		if _, err := c.conn.Write(data); err != nil {

@@ -36,7 +36,7 @@ type Upstream struct {
 	upgrade  bool          // the request asks for one
 	sent     bool          // the request is complete
 	received bool          // the response is complete
-	pending  bool          // Send has left its bytes in buf.out
+	out      *outgoing     // what Send has left to be written with the first read; nil when there is nothing
 	broken   atomic.Bool   // the connection can't be used again
 	tunnel   atomic.Bool
 	chunk    []byte // of Write, which may run beside Response and Next
@@ -70,8 +70,8 @@ func (u *Upstream) Local() netip.AddrPort { return u.local }
 // Begin prepares for the next exchange. client, if not nil, is watched while the answer is being waited for.
 func (u *Upstream) Begin(client *sock.Conn) {
 	u.exchanges++
-	u.incoming = incoming{buf: takeBuffers()}
-	u.sent, u.received, u.pending = false, false, false
+	u.incoming = incoming{}
+	u.sent, u.received = false, false
 	u.tunnel.Store(false)
 	u.conn.Watch(client)
 }
@@ -80,19 +80,39 @@ func (u *Upstream) Begin(client *sock.Conn) {
 // the answer in one go.
 func (u *Upstream) Send(h *http1.Head, first exchange.Piece) error {
 	u.method, u.framing, u.upgrade = h.Method, h.Framing, h.Upgrade
-	out := http1.AppendEnd(http1.AppendRequest(u.buf.out[:0], h))
-	u.buf.out = appendPiece(out, u.framing, first, nil)
+	o := takeOutgoing()
+	o.b = appendPiece(http1.AppendEnd(http1.AppendRequest(o.b, h)), u.framing, first, nil)
 	u.sent = first.End
 	if u.sent && !h.Upgrade && h.Method != http1.MethodConnect {
-		u.pending = true
+		u.out = o
 		return nil
 	}
+	defer o.give()
 	if u.exchanges > 1 {
 		if err := u.conn.Fresh(); err != nil {
 			return u.failed(err, "checking connection")
 		}
 	}
-	return u.flush()
+	if _, err := u.conn.Write(o.b); err != nil {
+		return u.failed(err, "writing request")
+	}
+	return nil
+}
+
+// Sent implements sock.Reply.
+func (u *Upstream) Sent() {
+	if u.out != nil {
+		u.out.give()
+		u.out = nil
+	}
+}
+
+// Space implements sock.Reply.
+func (u *Upstream) Space() []byte {
+	if u.buf == nil {
+		u.buf = takeBuffers()
+	}
+	return u.space()
 }
 
 // appendPiece adds a piece of a body in a message's framing to what is to be written.
@@ -109,15 +129,6 @@ func appendPiece(out []byte, framing http1.Framing, p exchange.Piece, trailers *
 		out = http1.AppendLastChunk(out)
 	}
 	return out
-}
-
-func (u *Upstream) flush() error {
-	_, err := u.conn.Write(u.buf.out)
-	u.buf.out = u.buf.out[:0]
-	if err != nil {
-		return u.failed(err, "writing request")
-	}
-	return nil
 }
 
 // Write implements exchange.Upstream.
@@ -162,15 +173,13 @@ func (u *Upstream) Response(h *http1.Head, framed bool) (exchange.Piece, error) 
 
 // fill reads more of the answer, writing first what waits to be written.
 func (u *Upstream) fill() error {
-	space := u.space()
 	var n int
 	var err error
-	if u.pending {
-		u.pending = false
-		n, err = u.conn.WriteRead(u.buf.out, space)
-		u.buf.out = u.buf.out[:0]
+	if u.out != nil {
+		n, err = u.conn.WriteRead(u.out.b, u)
+		u.Sent()
 	} else {
-		n, err = u.conn.Read(space)
+		n, err = u.conn.Read(u.Space())
 	}
 	u.end += n
 	if err != nil && n == 0 {
@@ -274,6 +283,7 @@ func (u *Upstream) Cancel() {
 
 // Close implements exchange.Upstream.
 func (u *Upstream) Close() {
+	u.Sent()
 	if u.buf != nil {
 		u.buf.give()
 		u.buf = nil

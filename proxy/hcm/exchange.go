@@ -342,8 +342,12 @@ const (
 )
 
 func (s *stream) ended() {
-	s.router.complete = true
-	s.rec.UpstreamLastIn = sock.Now().Sub(s.start)
+	r, now := &s.router, sock.Now()
+	r.complete = true
+	s.rec.UpstreamLastIn = now.Sub(s.start)
+	if s.pump == nil {
+		r.end = now
+	}
 }
 
 // copyBody passes the rest of the response on.

@@ -299,21 +299,22 @@ func (s *stream) requestID() {
 func appendUUID(dst []byte, hi, lo uint64) []byte {
 	hi = hi&^0xf000 | 0x4000
 	lo = lo&^(3<<62) | 1<<63
-	const digits = "0123456789abcdef"
-	for i := 60; i >= 0; i -= 4 {
-		dst = append(dst, digits[hi>>i&15])
-		if i == 32 || i == 16 {
-			dst = append(dst, '-')
-		}
+	var u [36]byte
+	putHex(u[0:8], hi>>32)
+	putHex(u[9:13], hi>>16)
+	putHex(u[14:18], hi)
+	putHex(u[19:23], lo>>48)
+	putHex(u[24:36], lo)
+	u[8], u[13], u[18], u[23] = '-', '-', '-', '-'
+	return append(dst, u[:]...)
+}
+
+// putHex fills dst with the lowest digits of v.
+func putHex(dst []byte, v uint64) {
+	for i := len(dst) - 1; i >= 0; i-- {
+		dst[i] = "0123456789abcdef"[v&15]
+		v >>= 4
 	}
-	dst = append(dst, '-')
-	for i := 60; i >= 0; i -= 4 {
-		dst = append(dst, digits[lo>>i&15])
-		if i == 48 {
-			dst = append(dst, '-')
-		}
-	}
-	return dst
 }
 
 // clientCert treats x-forwarded-client-cert as configured.

@@ -29,6 +29,8 @@ type routing struct {
 	ask      upstream.Ask
 	internal bool // the request comes from an internal address
 	complete bool // the response went out whole
+	// end is when the exchange ended, as far as that is known already.
+	end sock.Instant
 
 	first    exchange.Piece // the part of the request's body that came with its head
 	framed   bool           // the request's pieces are handed on with their framing

@@ -69,7 +69,11 @@ type shared struct {
 	wg sync.WaitGroup // cancelling
 }
 
-var streams = sync.Pool{New: func() any { return &stream{} }}
+var streams = sync.Pool{New: func() any {
+	s := &stream{}
+	s.resp.Reset()
+	return s
+}}
 
 func takeStream() *stream {
 	s, ok := streams.Get().(*stream)
@@ -87,11 +91,15 @@ func (s *stream) give() {
 	if cap(s.arena) > maxKept || cap(s.router.kept) > 4*maxKept {
 		return
 	}
+	if s.http1 == nil {
+		s.bad.Reset()
+	}
+	if len(s.trailers.Fields) > 0 {
+		s.trailers.Reset()
+	}
 	s.c, s.m, s.stat, s.plan, s.down, s.client, s.http1, s.req = nil, nil, nil, nil, nil, nil, nil, nil
 	s.head = head{buf: s.head.buf}
 	s.resp.Reset()
-	s.bad.Reset()
-	s.trailers.Reset()
 	s.input, s.decision, s.rec = route.Input{}, route.Decision{}, telemetry.Record{}
 	s.router = routing{kept: s.router.kept[:0], tried: s.router.tried[:0]}
 	s.peer = exchangePeer{}
@@ -110,11 +118,11 @@ func (s *stream) begin(c *conn, d exchange.Downstream, h *http1.Head, p telemetr
 	s.stat.rqTotal.Add(1)
 	s.stat.rqActive.Add(1)
 	s.plan = c.m.engine.Current.Load()
-	s.start = sock.Now()
+	now := time.Now()
+	s.start = sock.At(now)
 	s.head.h, s.head.scheme = h, c.scheme
-	s.resp.Reset()
 	r := &s.rec
-	r.Start = time.Now()
+	r.Start = now
 	r.Protocol, r.GRPCStatus, r.ConnectionID = p, -1, c.acc.ID
 	r.DownstreamLocal, r.DownstreamRemote, r.DownstreamDirect = c.local, c.remote, c.direct
 	r.RequestedServer = c.acc.SNI
@@ -139,8 +147,11 @@ func (s *stream) cancel() {
 	}
 }
 
-// setUpstream publishes the upstream side for cancel.
+// setUpstream publishes the upstream side for cancel, which nobody calls for a client that speaks HTTP/1.
 func (s *stream) setUpstream(up exchange.Upstream) {
+	if s.http1 != nil {
+		return
+	}
 	s.up.mu.Lock()
 	s.up.up = up
 	s.up.mu.Unlock()
@@ -224,8 +235,14 @@ func (s *stream) direct() {
 // finish records the exchange.
 func (s *stream) finish() {
 	r := &s.rec
-	now := sock.Now()
+	now := s.router.end
+	if now == 0 {
+		now = sock.Now()
+	}
 	r.Duration = now.Sub(s.start)
+	if s.http1 != nil {
+		s.http1.Ended(now)
+	}
 	s.stat.rqActive.Add(-1)
 	s.stat.rqCompleted.Add(1)
 	s.stat.code(int(r.ResponseCode)).Add(1)

@@ -1,7 +1,6 @@
 package route
 
 import (
-	"bytes"
 	"net/netip"
 
 	"lateen.dev/lateen/proxy/plan"
@@ -98,8 +97,11 @@ func Decide(d *Decision, in *Input) {
 		return
 	}
 	m := matcher{in: in, path: in.Head.Path()}
-	if q := bytes.IndexAny(m.path, "?#"); q >= 0 {
-		m.path, m.query = m.path[:q], m.path[q:]
+	for i, c := range m.path {
+		if c == '?' || c == '#' {
+			m.path, m.query = m.path[:i], m.path[i:]
+			break
+		}
 	}
 	for _, r := range vh.Routes {
 		why := m.match(&r.Match)

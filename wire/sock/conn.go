@@ -18,6 +18,8 @@ type Conn struct {
 	closing atomic.Pointer[Layer]
 	// cipher holds ciphertext between a read and its decryption.
 	cipher *cipherBuf
+	// sealing holds the ciphertext that WriteRead is writing.
+	sealing *cipherBuf
 	// sealMu makes the order of sealing the order of writing: the reader, too, may have to write (a key update).
 	sealMu sync.Mutex
 	// sealed is ciphertext that TryWrite couldn't write; sealMu guards it.
@@ -51,8 +53,8 @@ type transport interface {
 	// tryWriteVector does so with several pieces, in one go.
 	tryWriteVector(v [][]byte) (int, error)
 	// writeRead checks that nothing came since the last exchange, writes w, waits and reads. When wrote is true, w
-	// has been written, and after a deadline error only read is to be called again.
-	writeRead(w, r []byte) (n int, wrote bool, err error)
+	// has been written and r been told, and after a deadline error only read is to be called again.
+	writeRead(w []byte, r Reply) (n int, wrote bool, err error)
 	// serve reads and calls the session until it is to be told something.
 	serve(s Session) (Next, error)
 	// check returns ErrStale if anything came since the last exchange, as far as that can be found out.

@@ -212,7 +212,7 @@ func TestWriteRead(t *testing.T) {
 		}()
 		buf := make([]byte, 100)
 		for range 100 {
-			if n, err := c.WriteRead([]byte("hello"), buf); err != nil || string(buf[:n]) != "hello" {
+			if n, err := c.WriteRead([]byte("hello"), socktest.Into(buf)); err != nil || string(buf[:n]) != "hello" {
 				t.Fatalf("%q, %v", buf[:n], err)
 			}
 		}
@@ -298,7 +298,7 @@ func TestDeadlinesAreExact(t *testing.T) {
 				peer.Write([]byte("y"))
 			}()
 			c.SetReadDeadline(Now().Add(15 * time.Second))
-			if n, err := c.WriteRead([]byte("x"), buf); n != 1 || err != nil {
+			if n, err := c.WriteRead([]byte("x"), socktest.Into(buf)); n != 1 || err != nil {
 				t.Fatal(i, n, err)
 			}
 			if d := time.Since(start); d != 3*time.Second {
@@ -308,7 +308,7 @@ func TestDeadlinesAreExact(t *testing.T) {
 		start := time.Now()
 		go io.ReadFull(peer, make([]byte, 1))
 		c.SetReadDeadline(Now().Add(15 * time.Second))
-		_, err := c.WriteRead([]byte("x"), buf)
+		_, err := c.WriteRead([]byte("x"), socktest.Into(buf))
 		var e *Error
 		if !errors.As(err, &e) || e.Reason != ReasonTimeout || !e.Written || e.Seen || !e.Reused || e.Retryable() {
 			t.Errorf("error is %+v", e)
@@ -480,7 +480,7 @@ func TestCloseEndsWaits(t *testing.T) {
 		if _, err := c.Write([]byte("x")); reasonOf(err) != ReasonClosed {
 			t.Errorf("Write gives %v", err)
 		}
-		if _, err := c.WriteRead([]byte("x"), make([]byte, 1)); err == nil {
+		if _, err := c.WriteRead([]byte("x"), socktest.Into(make([]byte, 1))); err == nil {
 			t.Error("WriteRead succeeds")
 		}
 	})

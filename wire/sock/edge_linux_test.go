@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"lateen.dev/lateen/wire/sock/socktest"
 )
 
 // These tests are for what rawTransport leans on in this release of Go: see its comment.
@@ -91,7 +93,7 @@ func TestAnswerBeforeTheWait(t *testing.T) {
 	c.SetReadDeadline(Now().Add(30 * time.Second))
 	buf := make([]byte, 10)
 	for i := range 20000 {
-		if n, err := c.WriteRead([]byte("x"), buf); n != 1 || err != nil {
+		if n, err := c.WriteRead([]byte("x"), socktest.Into(buf)); n != 1 || err != nil {
 			t.Fatalf("exchange %d: %d, %v", i, n, err)
 		}
 	}
@@ -138,7 +140,7 @@ func TestStaleConnections(t *testing.T) {
 					io.ReadFull(peer, make([]byte, 1))
 					peer.Write([]byte("y"))
 				}()
-				if _, err := c.WriteRead([]byte("x"), buf); err != nil {
+				if _, err := c.WriteRead([]byte("x"), socktest.Into(buf)); err != nil {
 					t.Fatal(err)
 				}
 				spoil(peer)
@@ -148,7 +150,7 @@ func TestStaleConnections(t *testing.T) {
 					err = c.Fresh()
 				} else {
 					c.SetReadDeadline(Now().Add(10 * time.Second))
-					_, err = c.WriteRead([]byte("x"), buf)
+					_, err = c.WriteRead([]byte("x"), socktest.Into(buf))
 				}
 				var e *Error
 				if !errors.As(err, &e) || e.Reason != ReasonStale || e.Written || e.Seen || !e.Reused || !e.Retryable() {
@@ -186,10 +188,10 @@ func TestServerClosesDuringTheExchange(t *testing.T) {
 		io.ReadFull(peer, make([]byte, 1))
 		peer.Close()
 	}()
-	if _, err := c.WriteRead([]byte("x"), buf); err != nil {
+	if _, err := c.WriteRead([]byte("x"), socktest.Into(buf)); err != nil {
 		t.Fatal(err)
 	}
-	_, err := c.WriteRead([]byte("x"), buf)
+	_, err := c.WriteRead([]byte("x"), socktest.Into(buf))
 	var e *Error
 	if !errors.As(err, &e) || e.Reason != ReasonEOF || !e.Written || e.Seen || !e.Retryable() {
 		t.Errorf("error is %+v (%v)", e, err)
@@ -207,7 +209,7 @@ func TestWatchNoticesThePeer(t *testing.T) {
 		client.Close()
 	}()
 	start := time.Now()
-	if _, err := u.WriteRead([]byte("x"), make([]byte, 1)); reasonOf(err) != ReasonPeerGone {
+	if _, err := u.WriteRead([]byte("x"), socktest.Into(make([]byte, 1))); reasonOf(err) != ReasonPeerGone {
 		t.Errorf("error is %v", err)
 	}
 	if took := time.Since(start); took > 5*time.Second {
@@ -248,10 +250,10 @@ func TestExchangeAllocations(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- c.Serve(&pinned{s}) }()
 	p := New(peer)
-	buf, msg := make([]byte, 10), []byte("x\n")
+	reply, msg := Reply(socktest.Into(make([]byte, 10))), []byte("x\n")
 	exchange := func() {
 		p.SetReadDeadline(Now().Add(time.Minute))
-		if n, err := p.WriteRead(msg, buf); n != 2 || err != nil {
+		if n, err := p.WriteRead(msg, reply); n != 2 || err != nil {
 			t.Fatal(n, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"lateen.dev/lateen/wire/sock"
+	"lateen.dev/lateen/wire/sock/socktest"
 )
 
 // lineEcho answers every line by itself, and reads "more" lines in the middle of a request.
@@ -85,17 +86,17 @@ func TestServeOverTCP(t *testing.T) {
 	defer up.Close()
 	buf := make([]byte, 64)
 	for _, w := range []string{"a\n", "bb\n"} {
-		if n, err := up.WriteRead([]byte(w), buf); err != nil || string(buf[:n]) != w {
+		if n, err := up.WriteRead([]byte(w), socktest.Into(buf)); err != nil || string(buf[:n]) != w {
 			t.Fatalf("%q, %v; want %q", buf[:n], err, w)
 		}
 	}
 	if _, err := up.Write([]byte("more\n12")); err != nil {
 		t.Fatal(err)
 	}
-	if n, err := up.WriteRead([]byte("34"), buf); err != nil || string(buf[:n]) != "more\n1234" {
+	if n, err := up.WriteRead([]byte("34"), socktest.Into(buf)); err != nil || string(buf[:n]) != "more\n1234" {
 		t.Fatalf("%q, %v", buf[:n], err)
 	}
-	if n, err := up.WriteRead([]byte("quit\n"), buf); err != nil || string(buf[:n]) != "quit\n" {
+	if n, err := up.WriteRead([]byte("quit\n"), socktest.Into(buf)); err != nil || string(buf[:n]) != "quit\n" {
 		t.Fatalf("%q, %v", buf[:n], err)
 	}
 	if err := <-done; err != nil {

@@ -93,10 +93,20 @@ func (c *Conn) begin() {
 	c.rxMark, c.txMark = c.rx.Load(), c.tx.Load()
 }
 
+// Reply takes the answer of a WriteRead. Its methods are called by the goroutine that called that.
+type Reply interface {
+	// Sent is called once what was to be written isn't needed any more: before the wait, unless something fails.
+	Sent()
+	// Space returns memory to read into, which must not be empty. It is called when bytes are about to be read, never
+	// while the connection waits, so it is the place to take a buffer from a pool. It may be called again for the same
+	// answer, when the first call has found nothing to read.
+	Space() []byte
+}
+
 // WriteRead is a whole exchange: it checks that the connection can still be used, writes w, waits for an answer and
-// reads the beginning of it into r. It must be the first thing done in an exchange, and is the cheapest. Every error
-// is an *Error, the end of the stream too.
-func (c *Conn) WriteRead(w, r []byte) (int, error) {
+// reads the beginning of it into memory that it asks r for. It must be the first thing done in an exchange, and is the
+// cheapest. Every error is an *Error, the end of the stream too.
+func (c *Conn) WriteRead(w []byte, r Reply) (int, error) {
 	if c.inline {
 		return 0, c.fail("exchange", ErrCannotRead)
 	}
@@ -109,7 +119,7 @@ func (c *Conn) WriteRead(w, r []byte) (int, error) {
 	return n, nil
 }
 
-func (c *Conn) writeRead(w, r []byte) (int, error) {
+func (c *Conn) writeRead(w []byte, r Reply) (int, error) {
 	if len(c.prefix) > 0 {
 		return 0, ErrStale
 	}
@@ -120,7 +130,7 @@ func (c *Conn) writeRead(w, r []byte) (int, error) {
 }
 
 // writeReadWire does the exchange on the transport; plain is what the counter of written bytes grows by.
-func (c *Conn) writeReadWire(w, r []byte, plain int) (int, error) {
+func (c *Conn) writeReadWire(w []byte, r Reply, plain int) (int, error) {
 	for {
 		n, wrote, err := c.t.writeRead(w, r)
 		if wrote {
@@ -133,12 +143,12 @@ func (c *Conn) writeReadWire(w, r []byte, plain int) (int, error) {
 			return 0, err
 		}
 		if wrote {
-			return c.readWire(r)
+			return c.readWire(r.Space())
 		}
 	}
 }
 
-func (c *Conn) writeReadLayer(w, r []byte) (int, error) {
+func (c *Conn) writeReadLayer(w []byte, r Reply) (int, error) {
 	if len(w) > sealSize/2 {
 		// Too much for one piece; rare enough to take the plain way.
 		if err := c.t.check(); err != nil {
@@ -147,25 +157,41 @@ func (c *Conn) writeReadLayer(w, r []byte) (int, error) {
 		if err := c.write(w, nil); err != nil {
 			return 0, err
 		}
-		return c.readLayer(r)
+		r.Sent()
+		return c.readLayer(r.Space())
 	}
-	buf := sealPool.Get().(*cipherBuf)
-	defer sealPool.Put(buf)
+	c.sealing = sealPool.Get().(*cipherBuf)
+	defer (*sealedReply)(c).Sent()
 	c.sealMu.Lock()
-	out, err := c.layer.Seal(buf.b[:0], w)
+	out, err := c.layer.Seal(c.sealing.b[:0], w)
 	c.sealMu.Unlock()
 	if err != nil {
 		return 0, err
 	}
-	buf.b = out[:0]
-	n, err := c.writeReadWire(out, c.cipherSpace(), len(w))
+	c.sealing.b = out[:0]
+	r.Sent()
+	n, err := c.writeReadWire(out, (*sealedReply)(c), len(w))
 	if err != nil {
 		c.releaseCipher()
 		return 0, err
 	}
 	c.layer.Feed(c.cipher.b[:n])
-	return c.readLayer(r)
+	return c.readLayer(r.Space())
 }
+
+// sealedReply is the Conn as the Reply of an exchange of ciphertext.
+type sealedReply Conn
+
+// Sent implements Reply.
+func (r *sealedReply) Sent() {
+	if r.sealing != nil {
+		sealPool.Put(r.sealing)
+		r.sealing = nil
+	}
+}
+
+// Space implements Reply.
+func (r *sealedReply) Space() []byte { return (*Conn)(r).cipherSpace() }
 
 // Linger closes so that the peer can still read what was written last though it is sending: it ends the sending side,
 // then discards what comes until the peer closes, d has passed or limit bytes have come, then closes. Without it a

@@ -11,6 +11,9 @@ var base = time.Now().Add(-1)
 // Now reads the monotonic clock, for half the price of time.Now.
 func Now() Instant { return Instant(time.Since(base)) }
 
+// At returns the instant of a time that time.Now has returned.
+func At(t time.Time) Instant { return Instant(t.Sub(base)) }
+
 // Add returns the instant d later.
 func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
 

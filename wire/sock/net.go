@@ -26,11 +26,12 @@ func (t *netTransport) tryWrite([]byte) (int, error) { return 0, nil }
 
 func (t *netTransport) tryWriteVector([][]byte) (int, error) { return 0, nil }
 
-func (t *netTransport) writeRead(w, r []byte) (int, bool, error) {
+func (t *netTransport) writeRead(w []byte, r Reply) (int, bool, error) {
 	if err := t.write(w, nil); err != nil {
 		return 0, true, err
 	}
-	n, err := t.read(r)
+	r.Sent()
+	n, err := t.read(r.Space())
 	return n, true, err
 }
 

@@ -28,6 +28,7 @@ type rawTransport struct {
 	rn      int
 	rerr    error
 	wbuf    []byte
+	reply   Reply
 	step    exchangeStep
 	session Session
 	next    Next
@@ -99,10 +100,10 @@ func (t *rawTransport) onRead(fd uintptr) bool {
 }
 
 // writeRead implements transport.
-func (t *rawTransport) writeRead(w, r []byte) (int, bool, error) {
-	t.wbuf, t.rp, t.rn, t.rerr, t.step = w, r, 0, nil, stepCheck
+func (t *rawTransport) writeRead(w []byte, r Reply) (int, bool, error) {
+	t.wbuf, t.reply, t.rn, t.rerr, t.step = w, r, 0, nil, stepCheck
 	err := t.rc.Read(t.exchangeFn)
-	t.wbuf, t.rp = nil, nil
+	t.wbuf, t.reply, t.rp = nil, nil, nil
 	if err != nil {
 		return 0, t.step == stepRead, err
 	}
@@ -113,6 +114,7 @@ func (t *rawTransport) writeRead(w, r []byte) (int, bool, error) {
 // readable.
 func (t *rawTransport) onExchange(fd uintptr) bool {
 	if t.step == stepRead {
+		t.rp = t.reply.Space()
 		return t.onRead(fd)
 	}
 	if t.onCheck(fd); t.rerr != nil {
@@ -128,6 +130,7 @@ func (t *rawTransport) onExchange(fd uintptr) bool {
 			return true
 		}
 	}
+	t.reply.Sent()
 	t.c.arm()
 	return false
 }

@@ -20,9 +20,9 @@ func TestExchangeAllocations(t *testing.T) {
 	if _, err := cl.Handshake(client); err != nil {
 		t.Fatal(err)
 	}
-	buf, msg := make([]byte, 100), []byte("hello\n")
+	reply, msg := sock.Reply(socktest.Into(make([]byte, 100))), []byte("hello\n")
 	exchange := func() {
-		if _, err := client.WriteRead(msg, buf); err != nil {
+		if _, err := client.WriteRead(msg, reply); err != nil {
 			t.Fatal(err)
 		}
 	}

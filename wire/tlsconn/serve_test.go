@@ -93,7 +93,7 @@ func TestServeOverTLS(t *testing.T) {
 			client.SetReadDeadline(sock.Now().Add(20 * time.Second))
 			buf := make([]byte, 4096)
 			for i := range 200 {
-				if n, err := client.WriteRead([]byte("hello\n"), buf); err != nil || string(buf[:n]) != "hello\n" {
+				if n, err := client.WriteRead([]byte("hello\n"), socktest.Into(buf)); err != nil || string(buf[:n]) != "hello\n" {
 					t.Fatalf("exchange %d: %q, %v", i, buf[:n], err)
 				}
 			}
@@ -229,7 +229,7 @@ func TestStaleEncryptedConnection(t *testing.T) {
 	// The session tickets that lie there don't make it stale.
 	buf := make([]byte, 100)
 	for range 3 {
-		if _, err := client.WriteRead([]byte("a\n"), buf); err != nil {
+		if _, err := client.WriteRead([]byte("a\n"), socktest.Into(buf)); err != nil {
 			t.Fatal(err)
 		}
 		if err := client.Fresh(); err != nil {
@@ -238,7 +238,7 @@ func TestStaleEncryptedConnection(t *testing.T) {
 	}
 	server.Interrupt() // its session closes
 	<-done
-	_, err := client.WriteRead([]byte("a\n"), buf)
+	_, err := client.WriteRead([]byte("a\n"), socktest.Into(buf))
 	var e *sock.Error
 	if !errors.As(err, &e) || e.Seen || !e.Retryable() {
 		t.Errorf("error is %+v (%v)", e, err)

@@ -112,7 +112,7 @@ func echoOnce(t testing.TB, client, server *sock.Conn, msg []byte) {
 		done <- err
 	}()
 	got := make([]byte, len(msg))
-	n, err := client.WriteRead(msg, got)
+	n, err := client.WriteRead(msg, socktest.Into(got))
 	for err == nil && n < len(msg) {
 		var m int
 		m, err = client.Read(got[n:])

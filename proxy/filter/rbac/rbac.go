@@ -9,7 +9,6 @@
 package rbac
 
 import (
-	"bytes"
 	"net/netip"
 
 	"lateen.dev/lateen/proxy/plan"
@@ -131,8 +130,10 @@ func authenticated(r *plan.RBACRule, f *Facts) bool {
 }
 
 func pathOnly(path []byte) []byte {
-	if i := bytes.IndexAny(path, "?#"); i >= 0 {
-		return path[:i]
+	for i, c := range path {
+		if c == '?' || c == '#' {
+			return path[:i]
+		}
 	}
 	return path
 }

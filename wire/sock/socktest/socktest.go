@@ -36,3 +36,12 @@ func Pair(t testing.TB, network string) (near, far net.Conn) {
 	t.Cleanup(func() { far.Close() })
 	return near, far
 }
+
+// Into takes the answer of an exchange into one piece of memory: a sock.Reply.
+type Into []byte
+
+// Sent implements sock.Reply.
+func (Into) Sent() {}
+
+// Space implements sock.Reply.
+func (p Into) Space() []byte { return p }
