@@ -76,7 +76,7 @@ func (p *Proxy) hosts(cluster string) []admin.Host {
 
 func hostOf(h *upstream.Host) admin.Host {
 	e := h.Endpoint()
-	out := admin.Host{Address: h.Name(), Hostname: e.Hostname, Weight: e.Weight, Priority: h.Priority(), Health: e.Health, Ejected: h.Ejected()}
+	out := admin.Host{Address: h.Name(), Hostname: e.Hostname, Weight: e.Weight, Priority: h.Priority(), Health: e.Health, Ejected: h.Ejected(), FailedCheck: h.FailsChecks()}
 	if h.Addr().IsValid() {
 		out.Address = h.Addr().String()
 	}

@@ -8,11 +8,14 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	maglevv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/maglev/v3"
 	randomv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/random/v3"
 	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
 	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/upstream/lb"
@@ -96,10 +99,14 @@ func maglev(out *plan.Cluster, size uint64) error {
 	return nil
 }
 
-func slowStart(out *plan.Cluster, s *clusterv3.Cluster_SlowStartConfig) error {
-	if s == nil {
-		return nil
-	}
+// slowStartConfig is one of a cluster's own, or of a typed policy's.
+type slowStartConfig interface {
+	GetSlowStartWindow() *durationpb.Duration
+	GetAggression() *corev3.RuntimeDouble
+	GetMinWeightPercent() *typev3.Percent
+}
+
+func slowStart(out *plan.Cluster, s slowStartConfig) error {
 	w, err := duration(s.GetSlowStartWindow(), 0)
 	if err != nil || w == 0 {
 		return at(err, "slow_start_config")
@@ -134,15 +141,21 @@ func typedPolicy(out *plan.Cluster, p *clusterv3.LoadBalancingPolicy) error {
 func onePolicy(out *plan.Cluster, e *extension) (bool, error) {
 	switch e.kind {
 	case "envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin":
-		return true, e.into(&roundv3.RoundRobin{})
+		var m roundv3.RoundRobin
+		if err := e.into(&m); err != nil {
+			return true, err
+		}
+		return true, slowStart(out, m.GetSlowStartConfig())
 	case "envoy.extensions.load_balancing_policies.random.v3.Random":
 		out.LB.Kind = lb.Random
 		return true, e.into(&randomv3.Random{})
 	case "envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest":
 		var m leastv3.LeastRequest
-		err := e.into(&m)
+		if err := e.into(&m); err != nil {
+			return true, err
+		}
 		out.LB.Kind, out.LB.ChoiceCount = lb.LeastRequest, choices(u32(m.GetChoiceCount(), 2))
-		return true, err
+		return true, slowStart(out, m.GetSlowStartConfig())
 	case "envoy.extensions.load_balancing_policies.ring_hash.v3.RingHash":
 		var m ringv3.RingHash
 		if err := e.into(&m); err != nil {
@@ -179,7 +192,10 @@ func commonLB(out *plan.Cluster, m *clusterv3.Cluster_CommonLbConfig) error {
 	out.LB.LocalityWeighted = m.GetLocalityWeightedLbConfig() != nil
 	out.LB.FailOnPanic = m.GetZoneAwareLbConfig().GetFailTrafficOnPanic()
 	if ch := m.GetConsistentHashingLbConfig(); ch != nil {
-		out.ConsistentHash = plan.ConsistentHash{UseHostname: ch.GetUseHostnameForHashing(), BoundedLoadPercent: ch.GetHashBalanceFactor().GetValue()}
+		if ch.GetHashBalanceFactor().GetValue() > 0 {
+			return errors.New("consistent_hashing_lb_config: hash_balance_factor is not supported by this proxy")
+		}
+		out.ConsistentHash.UseHostname = ch.GetUseHostnameForHashing()
 	}
 	return nil
 }

@@ -135,6 +135,9 @@ func TestClusterKinds(t *testing.T) {
 			return c.LB.Kind == lb.Maglev && c.LB.TableSize == 7
 		},
 		"{name: x, type: EDS, http2_protocol_options: {}}": func(c *plan.Cluster) bool { return c.Protocol.Version == plan.HTTP2 },
+		`{name: x, type: EDS, load_balancing_policy: {policies: [{typed_extension_config: {name: l, typed_config: {"@type": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest, slow_start_config: {slow_start_window: 60s}}}}]}}`: func(c *plan.Cluster) bool {
+			return c.LB.Kind == lb.LeastRequest && *c.SlowStart == (plan.SlowStart{Window: time.Minute, Aggression: 1, MinWeightPercent: 10})
+		},
 		"{name: x, type: EDS, health_checks: [{timeout: 1s, interval: 2s, unhealthy_threshold: 3, healthy_threshold: 1, http_health_check: {path: /h}}]}": func(c *plan.Cluster) bool {
 			return c.HealthChecks[0].Path == "/h" && c.HealthChecks[0].Method == "GET"
 		},
@@ -150,20 +153,22 @@ func TestRefusedClusters(t *testing.T) {
 	for text, want := range map[string]string{
 		"{}":                          "name is empty",
 		"{name: x, type: STRICT_DNS}": "needs one",
-		"{name: x, type: EDS, load_assignment: {cluster_name: x}}":                                                          "can't have one",
-		"{name: x, type: EDS, lrs_server: {self: {}}}":                                                                      "lrs_server is not supported",
-		"{name: x, type: EDS, lb_policy: CLUSTER_PROVIDED}":                                                                 "CLUSTER_PROVIDED belongs to",
-		"{name: x, cluster_type: {name: y}}":                                                                                "cluster_type is not supported",
-		"{name: x, type: EDS, eds_cluster_config: {eds_config: {path_config_source: {}}}}":                                  "path is empty",
-		"{name: x, type: EDS, eds_cluster_config: {eds_config: {api_config_source: {api_type: REST, cluster_names: [a]}}}}": "cluster_names is not supported",
-		"{name: x, type: EDS, eds_cluster_config: {eds_config: {api_config_source: {api_type: REST}}}}":                     "api_type: REST is not supported",
+		"{name: x, type: EDS, load_assignment: {cluster_name: x}}":                                           "can't have one",
+		"{name: x, type: EDS, lrs_server: {self: {}}}":                                                       "lrs_server is not supported",
+		"{name: x, type: EDS, lb_policy: CLUSTER_PROVIDED}":                                                  "CLUSTER_PROVIDED belongs to",
+		"{name: x, cluster_type: {name: y}}":                                                                 "cluster_type is not supported",
+		"{name: x, type: EDS, common_lb_config: {consistent_hashing_lb_config: {hash_balance_factor: 150}}}": "hash_balance_factor",
+		"{name: x, type: EDS, health_checks: [{timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}, {timeout: 1s, interval: 1s, unhealthy_threshold: 1, healthy_threshold: 1, tcp_health_check: {}}]}": "here are 2",
+		"{name: x, type: EDS, eds_cluster_config: {eds_config: {path_config_source: {}}}}":                                                                               "path is empty",
+		"{name: x, type: EDS, eds_cluster_config: {eds_config: {api_config_source: {api_type: REST, cluster_names: [a]}}}}":                                              "cluster_names is not supported",
+		"{name: x, type: EDS, eds_cluster_config: {eds_config: {api_config_source: {api_type: REST}}}}":                                                                  "api_type: REST is not supported",
 		"{name: x, type: EDS, eds_cluster_config: {eds_config: {api_config_source: {api_type: GRPC, grpc_services: [{google_grpc: {target_uri: x, stat_prefix: y}}]}}}}": "google_grpc is not supported",
-		"{name: x, type: EDS, connect_timeout: -1s}":                                                                                                         "connect_timeout",
-		"{name: x, type: EDS, transport_socket: {name: t, typed_config: {@DownTLS}}}":                                                                        "not a transport socket that this proxy has for clusters",
-		"{name: x, type: EDS, load_balancing_policy: {policies: [{typed_extension_config: {name: m, typed_config: {@Maglev, table_size: 8}}}]}}":             "not a prime",
-		"{name: x, type: LOGICAL_DNS, load_assignment: {cluster_name: x}}":                                                                                   "exactly one endpoint",
-		"{name: x, load_assignment: {cluster_name: x, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: h, port_value: 1}}}}]}]}}": "not an IP address",
-		"{name: x, type: EDS, ring_hash_lb_config: {minimum_ring_size: 99999999}, lb_policy: RING_HASH}":                                                     "ring",
+		"{name: x, type: EDS, connect_timeout: -1s}":                                                                                                                     "connect_timeout",
+		"{name: x, type: EDS, transport_socket: {name: t, typed_config: {@DownTLS}}}":                                                                                    "not a transport socket that this proxy has for clusters",
+		"{name: x, type: EDS, load_balancing_policy: {policies: [{typed_extension_config: {name: m, typed_config: {@Maglev, table_size: 8}}}]}}":                         "not a prime",
+		"{name: x, type: LOGICAL_DNS, load_assignment: {cluster_name: x}}":                                                                                               "exactly one endpoint",
+		"{name: x, load_assignment: {cluster_name: x, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: h, port_value: 1}}}}]}]}}":             "not an IP address",
+		"{name: x, type: EDS, ring_hash_lb_config: {minimum_ring_size: 99999999}, lb_policy: RING_HASH}":                                                                 "ring",
 	} {
 		_, _, err := clusterOf(t, text)
 		refused(t, text, err, want)

@@ -148,7 +148,7 @@ func endpoint(m *endpointv3.LbEndpoint, names bool) (plan.Endpoint, error) {
 }
 
 func checkAddress(out *plan.Endpoint, hc *endpointv3.Endpoint_HealthCheckConfig) error {
-	out.HealthCheckHost = hc.GetHostname()
+	out.HealthCheckHost, out.NoHealthCheck = hc.GetHostname(), hc.GetDisableActiveHealthCheck()
 	a := out.Address
 	if hc.GetAddress() != nil {
 		var err error

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -66,6 +67,9 @@ var healthFields = fields(`timeout interval initial_jitter interval_jitter inter
 	always_log_health_check_failures always_log_health_check_success event_logger name`)
 
 func healthChecks(out *plan.Cluster, c *clusterv3.Cluster) error {
+	if n := len(c.GetHealthChecks()); n > 1 {
+		return fmt.Errorf("health_checks: one is supported, as in Envoy; here are %d", n)
+	}
 	for i, m := range c.GetHealthChecks() {
 		h, err := healthCheck(m)
 		if err != nil {

@@ -102,8 +102,6 @@ type SlowStart struct {
 // ConsistentHash says what ring hash and maglev hash hosts by.
 type ConsistentHash struct {
 	UseHostname bool
-	// BoundedLoadPercent limits a host's load relative to the mean; 0 is off.
-	BoundedLoadPercent uint32
 }
 
 // TransportSocketMatch chooses a transport socket by an endpoint's metadata under envoy.transport_socket_match.

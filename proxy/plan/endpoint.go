@@ -48,6 +48,8 @@ type Endpoint struct {
 	// HealthCheckAddress and HealthCheckHost, when health checks go elsewhere.
 	HealthCheckAddress *Address
 	HealthCheckHost    string
+	// NoHealthCheck leaves the endpoint out of active health checks.
+	NoHealthCheck bool
 	// TransportSocket is the index into the cluster's TransportSocketMatches that this endpoint's metadata chose, or
 	// -1 for the cluster's own. It is set in clusters' own Endpoints, not in a bare load assignment.
 	TransportSocket int

@@ -1,11 +1,13 @@
 package upstream
 
 import (
+	"math"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/upstream/lb"
@@ -32,6 +34,8 @@ type Cluster struct {
 	detector *outlier.Detector
 	ticked   int64 // when outlier detection last ticked, in nanoseconds
 	closed   bool
+	checking bool // active health checks have begun
+	warming  bool // some hosts had less than their weight when the view was made
 
 	// Bound is telemetry's, for requests that reach no host.
 	Bound atomic.Pointer[any]
@@ -63,12 +67,35 @@ func newCluster(s *Set, cfg *plan.Cluster, before *Cluster) *Cluster {
 	c.config.Store(cfg)
 	c.setOutlier(cfg)
 	c.view.Store(&view{balancer: lb.New(lb.Config{}, nil, nil)})
+	if before != nil {
+		defer c.inherit(before)
+	}
 	if cfg.Discovery == plan.Static || cfg.Discovery == plan.EDS {
 		c.update(cfg.Endpoints)
 	} else if before != nil && before.Config().Discovery == cfg.Discovery {
 		c.adoptResolved(before)
 	}
 	return c
+}
+
+// inherit takes over what its predecessor knew of the hosts' health, and how long they have been there.
+func (c *Cluster) inherit(before *Cluster) {
+	before.mu.Lock()
+	since, checked := map[hostKey]time.Time{}, before.checking
+	failing := map[hostKey]bool{}
+	for key, h := range before.hosts {
+		since[key], failing[key] = h.since, h.unhealthy.Load()
+	}
+	before.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, h := range c.hosts {
+		if at, ok := since[key]; ok {
+			h.since = at
+			h.unhealthy.Store(checked && failing[key] && len(c.Config().HealthChecks) > 0)
+		}
+	}
+	c.rebuildLocked(c.assignmentLocked())
 }
 
 // Config is the newest plan's cluster.
@@ -115,6 +142,7 @@ func (c *Cluster) updateLocked(e *plan.Endpoints) (gone []*Host) {
 		if next[key] != h {
 			gone = append(gone, h)
 			changed = true
+			h.stopLocked()
 		}
 	}
 	c.hosts = next
@@ -131,6 +159,10 @@ func (c *Cluster) keepLocked(next map[hostKey]*Host, key hostKey, e *plan.Endpoi
 	if h == nil {
 		h = newHost(c, key, e)
 		isNew = true
+		if c.checking {
+			h.unhealthy.Store(true) // until a check has passed
+			c.checkLocked(h)
+		}
 	} else {
 		h.endpoint.Store(e)
 	}
@@ -149,6 +181,8 @@ func keyOf(e *plan.Endpoint, priority int) hostKey {
 // rebuildLocked makes a new view of the present hosts in the places that e gives them.
 func (c *Cluster) rebuildLocked(e *plan.Endpoints) {
 	v := &view{}
+	now := time.Now()
+	c.warming = c.warmingLocked(now)
 	var priorities []lb.Priority
 	var hosts []lb.Host
 	if e != nil {
@@ -162,7 +196,7 @@ func (c *Cluster) rebuildLocked(e *plan.Endpoints) {
 					h := c.hosts[keyOf(&from.Endpoints[i], p)]
 					loc.Hosts = append(loc.Hosts, len(v.hosts))
 					v.hosts = append(v.hosts, h)
-					hosts = append(hosts, c.lbHost(h))
+					hosts = append(hosts, c.lbHostLocked(h, now))
 				}
 				pr.Localities = append(pr.Localities, loc)
 			}
@@ -185,8 +219,12 @@ func (c *Cluster) rebuildLocked(e *plan.Endpoints) {
 	}
 }
 
-func (c *Cluster) lbHost(h *Host) lb.Host {
+func (c *Cluster) lbHostLocked(h *Host, now time.Time) lb.Host {
 	e := h.Endpoint()
+	weight := e.Weight
+	if c.warming {
+		weight = max(1, min(weight, math.MaxUint32/fullShare)) * share(c.Config().SlowStart, now.Sub(h.since))
+	}
 	key := h.key.addr.String()
 	if h.key.name != "" {
 		key = h.key.name
@@ -197,7 +235,7 @@ func (c *Cluster) lbHost(h *Host) lb.Host {
 	if k := e.Metadata.String("envoy.lb", "hash_key"); k != "" {
 		key = k
 	}
-	return lb.Host{Weight: e.Weight, HashKey: key, Active: &h.active, Healthy: h.Usable()}
+	return lb.Host{Weight: weight, HashKey: key, Active: &h.active, Healthy: h.Usable()}
 }
 
 // Choice is what picking a host depends on.
@@ -249,6 +287,9 @@ func (c *Cluster) close() {
 	c.closed = true
 	hosts := c.hosts
 	c.hosts = map[hostKey]*Host{}
+	for _, h := range hosts {
+		h.stopLocked()
+	}
 	c.mu.Unlock()
 	for _, h := range hosts {
 		h.remove()

@@ -141,10 +141,19 @@ func (h *Host) connect(ctx context.Context, o *ConnectOptions) (*Link, error) {
 }
 
 func (h *Host) open(ctx context.Context, o *ConnectOptions, timeout time.Duration) (*Link, error) {
-	network, address := "tcp", h.key.addr.String()
+	network, address := h.where()
+	return h.openAt(ctx, network, address, o, timeout)
+}
+
+// where is the host's address as a Dialer takes it.
+func (h *Host) where() (network, address string) {
 	if !h.key.addr.IsValid() {
-		network, address = "unix", h.key.name
+		return "unix", h.key.name
 	}
+	return "tcp", h.key.addr.String()
+}
+
+func (h *Host) openAt(ctx context.Context, network, address string, o *ConnectOptions, timeout time.Duration) (*Link, error) {
 	nc, err := h.cluster.dial(ctx, network, address)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", address, err)

@@ -7,8 +7,8 @@
 //
 // Called by proxy (Set: Prepare, Activate, Run), hcm and tcp (Pick, Exchange, Connect) and admin (statistics).
 //
-// Goroutines: Set.Run starts one that keeps house (idle connections, ejections) and one per DNS cluster and HTTP/2
-// connection, and returns when all have ended. Everything else runs in its caller's goroutine.
+// Goroutines: Set.Run starts one that keeps house (idle connections, ejections, slow start) and one per DNS cluster, HTTP/2
+// connection and host with active health checks, and returns when all have ended. Everything else runs in its caller's goroutine.
 //
-// May import: wire, telemetry, proxy/plan, proxy/transport, proxy/exchange, proxy/h1, proxy/h2, and lb, outlier below it.
+// May import: wire, telemetry, proxy/plan, proxy/transport, proxy/exchange, proxy/h1, proxy/h2, and lb, outlier, check below it.
 package upstream

@@ -1,9 +1,11 @@
 package upstream
 
 import (
+	"context"
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/upstream/outlier"
@@ -23,8 +25,12 @@ type Host struct {
 	removed atomic.Bool  // no longer in the cluster
 	ejected atomic.Bool
 	failing atomic.Bool // something has failed since the last success
-	unused  atomic.Bool // ORIGINAL_DST: not used since the last look
-	state   outlier.Host
+	// unhealthy says that active health checks have failed, or that there has been none of a host that came later.
+	unhealthy  atomic.Bool
+	stopChecks context.CancelFunc // nil without checks; the cluster's mu guards it
+	since      time.Time          // when the host became one that can be used; the cluster's mu guards it
+	unused     atomic.Bool        // ORIGINAL_DST: not used since the last look
+	state      outlier.Host
 
 	interval struct{ requests, failures atomic.Uint64 } // since the last outlier tick
 
@@ -66,6 +72,7 @@ func newHost(c *Cluster, key hostKey, e *plan.Endpoint) *Host {
 	h := &Host{cluster: c, key: key, shards: make([]hostShard, c.set.opts.Shards)}
 	h.endpoint.Store(e)
 	h.state.ID = key.addr.String()
+	h.since = time.Now()
 	return h
 }
 
@@ -91,7 +98,12 @@ func (h *Host) Active() int64 { return h.active.Load() }
 func (h *Host) Ejected() bool { return h.ejected.Load() }
 
 // Usable tells whether the host gets requests when its cluster isn't panicking.
-func (h *Host) Usable() bool { return h.Endpoint().Health.Usable() && !h.ejected.Load() }
+func (h *Host) Usable() bool {
+	return h.Endpoint().Health.Usable() && !h.ejected.Load() && !h.unhealthy.Load()
+}
+
+// FailsChecks tells whether active health checks keep the host out.
+func (h *Host) FailsChecks() bool { return h.unhealthy.Load() }
 
 // Principal is the SPIFFE id that the host has proved, or "".
 func (h *Host) Principal() string {

@@ -24,12 +24,13 @@ func (c *Cluster) Dial(ctx context.Context, alpn ...string) (net.Conn, error) {
 		h.Report(0, true)
 		return nil, fmt.Errorf("cluster %s: %w", c.Name, err)
 	}
-	return &netConn{link: l}, nil
+	return &netConn{link: l, end: l.Release}, nil
 }
 
 // netConn is a link as the net package's connection. Deadlines do nothing: whoever gives up closes it.
 type netConn struct {
 	link *Link
+	end  func()
 	once sync.Once
 }
 
@@ -39,7 +40,7 @@ func (c *netConn) LocalAddr() net.Addr         { return c.link.Conn.LocalAddr() 
 func (c *netConn) RemoteAddr() net.Addr        { return c.link.Conn.RemoteAddr() }
 
 func (c *netConn) Close() error {
-	c.once.Do(c.link.Release)
+	c.once.Do(c.end)
 	return nil
 }
 

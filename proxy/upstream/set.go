@@ -34,6 +34,7 @@ type Set struct {
 	mu       sync.Mutex // guards what follows
 	clusters map[string]*Cluster
 	closed   bool
+	fresh    []*Cluster // come into force, and not checked yet
 	// muxes are all HTTP/2 connections, those to hosts that are in no cluster any more included.
 	muxes map[*mux]struct{}
 }
@@ -93,7 +94,12 @@ func (s *Set) Activate(next *plan.Plan) {
 		}
 	}
 	s.clusters = current
+	fresh := s.fresh
+	s.fresh = nil
 	s.mu.Unlock()
+	for _, c := range fresh {
+		c.startChecks()
+	}
 	for _, c := range gone {
 		if c.dns.cancel != nil {
 			c.dns.cancel()
@@ -103,6 +109,8 @@ func (s *Set) Activate(next *plan.Plan) {
 }
 
 func (s *Set) startLocked(c *Cluster) {
+	// Not here: checks are goroutines that the set counts, and its lock is held.
+	s.fresh = append(s.fresh, c)
 	if !isDNS(c.Config().Discovery) {
 		return
 	}
@@ -186,6 +194,7 @@ func (s *Set) Run(ctx context.Context) {
 			}
 			for _, c := range s.Clusters() {
 				c.tick(now)
+				c.warm()
 				if n%sweepEvery == 0 {
 					c.sweep(sock.Now())
 				}

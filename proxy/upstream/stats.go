@@ -53,6 +53,9 @@ const (
 	BindErrors
 	TLSHandshakes
 	TLSFailures
+	HealthAttempt
+	HealthSuccess
+	HealthFailure
 	statCount
 )
 
@@ -76,6 +79,7 @@ var statNames = [statCount]string{
 	UpdateFailure: "update_failure", MembershipChange: "membership_change",
 	EjectionsActive: "outlier_detection.ejections_active", EjectionsEnforcedTotal: "outlier_detection.ejections_enforced_total",
 	EjectionsOverflow: "outlier_detection.ejections_overflow", BindErrors: "bind_errors",
+	HealthAttempt: "health_check.attempt", HealthSuccess: "health_check.success", HealthFailure: "health_check.failure",
 	TLSHandshakes: "ssl.handshake", TLSFailures: "ssl.connection_error",
 }
 
