@@ -13,7 +13,8 @@ import (
 	"lateen.dev/lateen/xds"
 )
 
-// bigMesh writes n services with ten endpoints each in 50 namespaces, every 20th with a route and a rule.
+// bigMesh writes n services with ten endpoints each in 50 namespaces, every tenth with a TCP port besides, every 20th with a
+// route and a rule.
 func bigMesh(n int) string {
 	var b strings.Builder
 	for i := range n {
@@ -22,13 +23,15 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: svc-%d, namespace: ns-%d}
 spec:
-  hosts: [svc-%d.example.com]
+  hosts: [%s]
+  addresses: [172.20.%d.%d]
   resolution: STATIC
   location: MESH_INTERNAL
-  ports: [{number: 80, name: http, protocol: HTTP}]
-  endpoints: [`, i, i%50, i)
+  ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}%s]
+  endpoints: [`, i, i%50, benchHost(i), i/250, i%250+1, []string{"", ", {number: 9000, name: tcp, protocol: TCP}"}[(i%10+9)/10^1])
 		for e := range 10 {
-			fmt.Fprintf(&b, "{address: 10.%d.%d.%d, labels: {version: v%d}}, ", i/250, i%250, e+1, e%2+1)
+			fmt.Fprintf(&b, "{address: 10.%d.%d.%d, labels: {app: svc-%d, version: v%d, security.istio.io/tlsMode: istio}, serviceAccount: svc-%d, locality: r/z%d}, ",
+				i/250, i%250, e+1, i, e%2+1, i, e%3)
 		}
 		b.WriteString("]\n")
 		if i%20 == 0 {
@@ -36,13 +39,25 @@ spec:
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: svc-%[1]d, namespace: ns-%[2]d}
-spec: {host: svc-%[1]d.example.com, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
+spec: {host: %[3]s, trafficPolicy: {connectionPool: {tcp: {maxConnections: 100}}, outlierDetection: {consecutive5xxErrors: 5, interval: 10s}}, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
 ---
-%[3]s`, i, i%50, benchRoute(i, "a"))
+%[4]s`, i, i%50, benchHost(i), benchRoute(i, "a"))
 		}
 	}
 	return b.String()
 }
+
+// benchSidecars restricts each namespace to itself and one more.
+func benchSidecars() string {
+	var b strings.Builder
+	for k := range 50 {
+		fmt.Fprintf(&b, "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: ns-%d}\n"+
+			"spec: {egress: [{hosts: [\"./*\", \"istio-system/*\", \"ns-0/*\"]}]}\n", k)
+	}
+	return b.String()
+}
+
+func benchHost(i int) string { return fmt.Sprintf("svc-%d.ns-%d.svc.cluster.local", i, i%50) }
 
 func benchRoute(i int, header string) string {
 	return fmt.Sprintf(`
@@ -50,12 +65,12 @@ apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: svc-%[1]d, namespace: ns-%[2]d}
 spec:
-  hosts: [svc-%[1]d.example.com]
+  hosts: [%[4]s]
   http:
   - match: [{headers: {x-test: {exact: %[3]s}}}]
-    route: [{destination: {host: svc-%[1]d.example.com, subset: v2}}]
-  - route: [{destination: {host: svc-%[1]d.example.com, subset: v1}}]
-`, i, i%50, header)
+    route: [{destination: {host: %[4]s, subset: v2}}]
+  - route: [{destination: {host: %[4]s, subset: v1}}]
+`, i, i%50, header, benchHost(i))
 }
 
 func benchProxies(k int) []*model.Proxy {
@@ -73,6 +88,20 @@ func benchProxies(k int) []*model.Proxy {
 func BenchmarkFirst(b *testing.B) {
 	snap := newWorld(b, bigMesh(1000)).Snapshot()
 	proxies := benchProxies(500)
+	b.ReportAllocs()
+	for b.Loop() {
+		tr := translate.New(snap)
+		for _, p := range proxies {
+			tr.State(p)
+		}
+	}
+}
+
+// BenchmarkFirstScoped is the same where each namespace has a Sidecar.
+func BenchmarkFirstScoped(b *testing.B) {
+	snap := newWorld(b, bigMesh(1000)+benchSidecars()).Snapshot()
+	proxies := benchProxies(500)
+	b.ReportAllocs()
 	for b.Loop() {
 		tr := translate.New(snap)
 		for _, p := range proxies {
@@ -85,6 +114,7 @@ func BenchmarkFirst(b *testing.B) {
 func BenchmarkOne(b *testing.B) {
 	snap := newWorld(b, bigMesh(1000)).Snapshot()
 	p := benchProxies(1)[0]
+	b.ReportAllocs()
 	for b.Loop() {
 		state := translate.New(snap).State(p)
 		b.ReportMetric(float64(state.Set(xds.RouteType).Get("80").Size()), "routebytes")
@@ -131,7 +161,7 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: svc-7, namespace: ns-7}
 spec:
-  hosts: [svc-7.example.com]
+  hosts: [svc-7.ns-7.svc.cluster.local]
   resolution: STATIC
   location: MESH_INTERNAL
   ports: [{number: 80, name: http, protocol: HTTP}]

@@ -46,7 +46,7 @@ func (s *scope) assignment(svc *model.Service, port *model.Port, rule *model.Des
 		scratch, _ := s.t.scratch.Get().(*[]byte)
 		defer s.t.scratch.Put(scratch)
 		*scratch = endpoint.Append((*scratch)[:0], in)
-		return xds.Assemble(in.Cluster, xds.EndpointType, len(*scratch), func(b []byte) []byte { return append(b, *scratch...) })
+		return xds.Assemble(in.Cluster, xds.EndpointType, *scratch)
 	})
 }
 

@@ -177,7 +177,7 @@ func (s *scenario) print(t testing.TB, state *xds.State) string {
 
 func message(t testing.TB, r *xds.Resource) proto.Message {
 	t.Helper()
-	m, err := r.Body.UnmarshalNew()
+	m, err := r.Body().UnmarshalNew()
 	if err != nil {
 		t.Fatalf("%s: %v", r.Name, err)
 	}

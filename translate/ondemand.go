@@ -107,7 +107,7 @@ func (s *scope) apartOnDemand(name string, ports bool, hosts []*vhost) *xds.Reso
 		head.Vhds = &routev3.Vhds{ConfigSource: pb.ADS()}
 		head.Metadata = pb.SetMetadata(nil, naming.LateenMetadata, onDemandField, pb.String("true"))
 		m := &routev3.VirtualHost{}
-		unmarshal(otherwise.body, m)
+		unmarshal(otherwise.body(), m)
 		head.VirtualHosts = []*routev3.VirtualHost{m}
 		return resource(name, head)
 	})
@@ -165,8 +165,7 @@ func (x *hostIndex) search(name string) *xds.Resource {
 		return nil
 	}
 	return x.t.answers.asked.get(x.t.generation().seq, askedKey{table, host, v}, func() *xds.Resource {
-		body := withDomain(v.body, host)
-		return xds.Assemble(table+"/"+host, xds.VirtualHostType, len(body), func(b []byte) []byte { return append(b, body...) })
+		return xds.Assemble(table+"/"+host, xds.VirtualHostType, withDomain(v.body(), host))
 	})
 }
 

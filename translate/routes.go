@@ -48,20 +48,11 @@ func (s *scope) assemble(name string, ports bool, hosts []*vhost) *xds.Resource 
 	if r := s.t.answers.routes.find(key, hosts); r != nil {
 		return r
 	}
-	start := pb.Marshal(tableHead(name, ports))
-	size := len(start)
-	for _, h := range hosts {
-		size += protowire.SizeTag(virtualHostsField) + protowire.SizeBytes(len(h.body))
+	pieces := make([]*xds.Piece, len(hosts))
+	for i, h := range hosts {
+		pieces[i] = h.field
 	}
-	made := xds.Assemble(name, xds.RouteType, size, func(body []byte) []byte {
-		body = append(body, start...)
-		for _, h := range hosts {
-			body = protowire.AppendTag(body, virtualHostsField, protowire.BytesType)
-			body = protowire.AppendBytes(body, h.body)
-		}
-		return body
-	})
-	return s.t.answers.routes.put(key, hosts, made)
+	return s.t.answers.routes.put(key, hosts, xds.Join(name, xds.RouteType, pb.Marshal(tableHead(name, ports)), pieces))
 }
 
 // tableHead is a route configuration without its virtual hosts.
@@ -77,12 +68,17 @@ func tableHead(name string, ports bool) *routev3.RouteConfiguration {
 // virtualHostsField is the number of RouteConfiguration.virtual_hosts.
 const virtualHostsField = 2
 
-// vhost is a virtual host, marshalled.
+// vhost is a virtual host, marshalled as a field of a route configuration.
 type vhost struct {
 	name    string
 	domains []string
-	body    []byte
+	field   *xds.Piece
+	// at is where the virtual host itself begins in that.
+	at int
 }
+
+// body is the virtual host alone.
+func (v *vhost) body() []byte { return v.field.Bytes()[v.at:] }
 
 // virtualHosts lists a table's hosts by name, and the one for everything else last.
 func (s *scope) virtualHosts(n routeTableName) []*vhost {
@@ -163,14 +159,20 @@ func (s *scope) withDomains(v *vhost, domains []string) *vhost {
 	key := vhostKey{host: v, domains: strings.Join(domains, " ")}
 	return s.t.answers.vhosts.get(s.gen.seq, key, func() *vhost {
 		m := &routev3.VirtualHost{}
-		unmarshal(v.body, m)
+		unmarshal(v.body(), m)
 		m.Domains = domains
 		return pack(m)
 	})
 }
 
 func pack(m *routev3.VirtualHost) *vhost {
-	return &vhost{name: m.GetName(), domains: m.GetDomains(), body: pb.Marshal(m)}
+	return packBytes(m.GetName(), m.GetDomains(), pb.Marshal(m))
+}
+
+func packBytes(name string, domains []string, body []byte) *vhost {
+	at := protowire.SizeTag(virtualHostsField) + protowire.SizeVarint(uint64(len(body)))
+	b := protowire.AppendTag(make([]byte, 0, at+len(body)), virtualHostsField, protowire.BytesType)
+	return &vhost{name: name, domains: domains, at: at, field: xds.NewPiece(protowire.AppendBytes(b, body))}
 }
 
 // vhostKey is what a virtual host is made of where no route is involved.

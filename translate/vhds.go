@@ -42,7 +42,7 @@ func (s *scope) apart(name string, ports bool, hosts []*vhost) *xds.Resource {
 // hostResource is a virtual host of a table, as TABLE/HOST.
 func (s *scope) hostResource(table string, v *vhost) *xds.Resource {
 	return s.t.answers.sent.get(s.gen.seq, sentKey{table, v}, func() *xds.Resource {
-		return xds.Assemble(table+"/"+v.name, xds.VirtualHostType, len(v.body), func(b []byte) []byte { return append(b, v.body...) })
+		return xds.Assemble(table+"/"+v.name, xds.VirtualHostType, v.body())
 	})
 }
 

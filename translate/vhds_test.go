@@ -70,7 +70,7 @@ func TestVirtualHostsApart(t *testing.T) {
 func TestLargeMesh(t *testing.T) {
 	tr := translate.New(newWorld(t, bigMesh(260)).Snapshot())
 	state := tr.State(withVHDS(sidecarProxy("a", "ns-1", "10.200.0.1")))
-	for typ, want := range map[string]int{xds.EndpointType: 286, xds.VirtualHostType: 261, xds.ClusterType: 289} {
+	for typ, want := range map[string]int{xds.EndpointType: 338, xds.VirtualHostType: 261, xds.ClusterType: 341} {
 		if n := state.Set(typ).Len(); n != want {
 			t.Errorf("%d resources of type %s, want %d", n, xds.ShortType(typ), want)
 		}

@@ -40,7 +40,7 @@ func TestResourceVersionIsItsContent(t *testing.T) {
 			t.Fatalf("equal content has versions %s and %s", a.Version, b.Version)
 		}
 	}
-	if a.TypeURL != "type.googleapis.com/google.protobuf.Struct" || a.Body.TypeUrl != a.TypeURL {
+	if a.TypeURL != "type.googleapis.com/google.protobuf.Struct" || a.Body().TypeUrl != a.TypeURL {
 		t.Errorf("type URL %q", a.TypeURL)
 	}
 	c, err := NewResource("a", structpb.NewBoolValue(true))
@@ -50,7 +50,7 @@ func TestResourceVersionIsItsContent(t *testing.T) {
 }
 
 func stub(name, version string) *Resource {
-	return &Resource{Name: name, Version: version, TypeURL: ClusterType, Body: &anypb.Any{}}
+	return Received(name, ClusterType, version, &anypb.Any{})
 }
 
 func describe(s *Set) string {
@@ -275,6 +275,31 @@ func TestWithEqualsFromScratch(t *testing.T) {
 		got := set.With(put, removed)
 		if scratch := NewSet(ClusterType, slices.Collect(maps.Values(want))); !slices.Equal(slices.Collect(got.All()), slices.Collect(scratch.All())) {
 			t.Fatalf("%s with %v without %v: %s, want %s", describe(set), put, removed, describe(got), describe(scratch))
+		}
+	}
+}
+
+// A resource in pieces is its lead and pieces, and tells each of them by its
+// version.
+func TestJoin(t *testing.T) {
+	shared := NewPiece([]byte("shared"))
+	join := func(lead string, pieces ...*Piece) *Resource { return Join("n", RouteType, []byte(lead), pieces) }
+	r := join("lead-", shared, NewPiece([]byte("-own")))
+	if got := string(r.Body().GetValue()); got != "lead-shared-own" || r.Body().GetTypeUrl() != RouteType {
+		t.Errorf("body %q of type %s", got, r.Body().GetTypeUrl())
+	}
+	if whole := Assemble("n", RouteType, []byte("lead-shared-own")); whole.Size() != r.Size() {
+		t.Errorf("size %d, want %d", r.Size(), whole.Size())
+	}
+	if again := join("lead-", NewPiece([]byte("shared")), NewPiece([]byte("-own"))); again.Version != r.Version {
+		t.Errorf("equal parts have versions %s and %s", again.Version, r.Version)
+	}
+	for _, other := range []*Resource{
+		join("lead-", shared, NewPiece([]byte("-Own"))), join("lead-", NewPiece([]byte("-own")), shared), join("lead", shared, NewPiece([]byte("-own"))),
+		join("lead-", shared),
+	} {
+		if other.Version == r.Version {
+			t.Errorf("%q and %q have one version", other.Body().GetValue(), r.Body().GetValue())
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (p *Proxy) updateNames(u xds.Update) []xds.Refusal {
 	var hosts []dns.Host
 	for _, r := range u.Added {
 		t := new(nds.NameTable)
-		if err := proto.Unmarshal(r.Body.GetValue(), t); err != nil {
+		if err := proto.Unmarshal(r.Body().GetValue(), t); err != nil {
 			return []xds.Refusal{{Name: r.Name, Err: fmt.Errorf("name table: %w", err)}}
 		}
 		for name, info := range t.GetTable() {

@@ -146,7 +146,7 @@ func (s *Store) Update(_ context.Context, u xds.Update) []xds.Refusal {
 		s.answeredHosts(&u)
 	}
 	for _, r := range u.Added {
-		if err := put(kind, r.Name, incoming{body: r.Body, info: u.Version}); err != nil {
+		if err := put(kind, r.Name, incoming{body: r.Body(), info: u.Version}); err != nil {
 			refused = append(refused, xds.Refusal{Name: r.Name, Err: err})
 		}
 	}
@@ -207,7 +207,7 @@ func (s *Store) Load(static []xds.Update) error {
 			if s.kinds[kind][r.Name] != nil {
 				return fmt.Errorf("static %s %q is there twice", noun(kind), r.Name)
 			}
-			if err := s.put(kind, r.Name, incoming{body: r.Body, info: u.Version, static: true}); err != nil {
+			if err := s.put(kind, r.Name, incoming{body: r.Body(), info: u.Version, static: true}); err != nil {
 				return fmt.Errorf("static %s %q: %w", noun(kind), r.Name, err)
 			}
 		}

@@ -95,7 +95,7 @@ var errNoObject = errors.New("the resource has no metadata")
 // the server says of its own.
 func decode(source string, kind config.Kind, r *xds.Resource) (*config.Object, error) {
 	msg := &mcp.Resource{}
-	if err := r.Body.UnmarshalTo(msg); err != nil {
+	if err := r.Body().UnmarshalTo(msg); err != nil {
 		return nil, fmt.Errorf("not an istio.mcp.v1alpha1.Resource: %w", err)
 	}
 	m := msg.GetMetadata()

@@ -23,7 +23,7 @@ func FuzzDecode(f *testing.F) {
 			if err != nil {
 				f.Fatal(err)
 			}
-			f.Add(uint8(o.Kind), r.Body.GetValue())
+			f.Add(uint8(o.Kind), r.Body().GetValue())
 		}
 	}
 	const resourceType = "type.googleapis.com/istio.mcp.v1alpha1.Resource"

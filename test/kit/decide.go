@@ -100,7 +100,7 @@ func (h *Host) Plan() (*plan.Plan, error) {
 	}{{plan.KindEndpoints, xds.EndpointType}, {plan.KindCluster, xds.ClusterType}, {plan.KindRouteConfig, xds.RouteType},
 		{plan.KindListener, xds.ListenerType}} {
 		for r := range state.Set(kind.url).All() {
-			one, err := c.Resource(kind.of, r.Name, r.Body)
+			one, err := c.Resource(kind.of, r.Name, r.Body())
 			if err != nil {
 				return nil, fmt.Errorf("%s %s of %s: %w", xds.ShortType(kind.url), r.Name, h.Name, err)
 			}

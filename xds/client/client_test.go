@@ -102,9 +102,8 @@ func resource(t *testing.T, typeURL, name, content string) *xds.Resource {
 	if err != nil {
 		t.Fatal(err)
 	}
-	body := append(slices.Clone(r.Body.GetValue()), 0x12, byte(len(content)))
-	r.Body.TypeUrl, r.Body.Value = typeURL, append(body, content...)
-	return xds.FromAny(name, r.Body)
+	body := append(slices.Clone(r.Body().GetValue()), 0x12, byte(len(content)))
+	return xds.Assemble(name, typeURL, append(body, content...))
 }
 
 // harness is a server that can be stopped and started again on the same name.
@@ -174,7 +173,7 @@ type proxy struct {
 func (p *proxy) Update(_ context.Context, u xds.Update) (refusals []xds.Refusal) {
 	p.mu.Lock()
 	for _, r := range u.Added {
-		content := string(r.Body.GetValue()[len(r.Name)+4:])
+		content := string(r.Body().GetValue()[len(r.Name)+4:])
 		if content == "bad" {
 			refusals = append(refusals, xds.Refusal{Name: r.Name, Err: errors.New("content is bad")})
 			continue

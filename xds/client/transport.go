@@ -111,12 +111,7 @@ func (s deltaStream) receive() (*response, error) {
 	}
 	r := &response{typeURL: m.GetTypeUrl(), version: m.GetSystemVersionInfo(), nonce: m.GetNonce(), removed: m.GetRemovedResources()}
 	for _, res := range m.GetResources() {
-		r.resources = append(r.resources, &xds.Resource{
-			Name:    res.GetName(),
-			TypeURL: m.GetTypeUrl(),
-			Version: res.GetVersion(),
-			Body:    res.GetResource(),
-		})
+		r.resources = append(r.resources, xds.Received(res.GetName(), m.GetTypeUrl(), res.GetVersion(), res.GetResource()))
 	}
 	return r, nil
 }

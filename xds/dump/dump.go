@@ -34,12 +34,12 @@ func Config(s *xds.State, endpoints bool) ([]*anypb.Any, error) {
 	clusters := &adminv3.ClustersConfigDump{VersionInfo: s.Set(xds.ClusterType).Version()}
 	for r := range s.Set(xds.ClusterType).All() {
 		clusters.DynamicActiveClusters = append(clusters.DynamicActiveClusters,
-			&adminv3.ClustersConfigDump_DynamicCluster{VersionInfo: r.Version, Cluster: r.Body})
+			&adminv3.ClustersConfigDump_DynamicCluster{VersionInfo: r.Version, Cluster: r.Body()})
 	}
 	listeners := &adminv3.ListenersConfigDump{VersionInfo: s.Set(xds.ListenerType).Version()}
 	for r := range s.Set(xds.ListenerType).All() {
 		listeners.DynamicListeners = append(listeners.DynamicListeners, &adminv3.ListenersConfigDump_DynamicListener{
-			Name: r.Name, ActiveState: &adminv3.ListenersConfigDump_DynamicListenerState{VersionInfo: r.Version, Listener: r.Body}})
+			Name: r.Name, ActiveState: &adminv3.ListenersConfigDump_DynamicListenerState{VersionInfo: r.Version, Listener: r.Body()}})
 	}
 	routes := &adminv3.RoutesConfigDump{}
 	for r := range s.Set(xds.RouteType).All() {
@@ -59,7 +59,7 @@ func Config(s *xds.State, endpoints bool) ([]*anypb.Any, error) {
 		all := &adminv3.EndpointsConfigDump{}
 		for r := range s.Set(xds.EndpointType).All() {
 			all.DynamicEndpointConfigs = append(all.DynamicEndpointConfigs,
-				&adminv3.EndpointsConfigDump_DynamicEndpointConfig{VersionInfo: r.Version, EndpointConfig: r.Body})
+				&adminv3.EndpointsConfigDump_DynamicEndpointConfig{VersionInfo: r.Version, EndpointConfig: r.Body()})
 		}
 		parts = append(parts, all)
 	}
@@ -81,16 +81,16 @@ func withHosts(r *xds.Resource, hosts *xds.Set) (*anypb.Any, error) {
 	var all []*routev3.VirtualHost
 	for h := range hosts.Members(r.Name) {
 		host := &routev3.VirtualHost{}
-		if err := proto.Unmarshal(h.Body.GetValue(), host); err != nil {
+		if err := proto.Unmarshal(h.Body().GetValue(), host); err != nil {
 			return nil, fmt.Errorf("virtual host %q: %w", h.Name, err)
 		}
 		all = append(all, host)
 	}
 	if len(all) == 0 {
-		return r.Body, nil
+		return r.Body(), nil
 	}
 	route := &routev3.RouteConfiguration{}
-	if err := proto.Unmarshal(r.Body.GetValue(), route); err != nil {
+	if err := proto.Unmarshal(r.Body().GetValue(), route); err != nil {
 		return nil, fmt.Errorf("route configuration %q: %w", r.Name, err)
 	}
 	route.VirtualHosts = append(route.VirtualHosts, all...)
@@ -106,7 +106,7 @@ func redacted(set *xds.Set) (*adminv3.SecretsConfigDump, error) {
 	out := &adminv3.SecretsConfigDump{}
 	for r := range set.All() {
 		secret := &tlsv3.Secret{}
-		if err := proto.Unmarshal(r.Body.GetValue(), secret); err != nil {
+		if err := proto.Unmarshal(r.Body().GetValue(), secret); err != nil {
 			return nil, fmt.Errorf("secret %q: %w", r.Name, err)
 		}
 		if c := secret.GetTlsCertificate(); c != nil {
@@ -148,10 +148,10 @@ func JSON(m proto.Message) ([]byte, error) {
 // Content is what a resource says, in JSON; nothing of secrets, and of what is
 // not known.
 func Content(r *xds.Resource) (json.RawMessage, error) {
-	if r == nil || r.Body == nil || r.TypeURL == xds.SecretType {
+	if r == nil || r.Body() == nil || r.TypeURL == xds.SecretType {
 		return nil, nil
 	}
-	m, err := r.Body.UnmarshalNew()
+	m, err := r.Body().UnmarshalNew()
 	if err != nil {
 		return nil, fmt.Errorf("%s %q: %w", xds.ShortType(r.TypeURL), r.Name, err)
 	}

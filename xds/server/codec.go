@@ -12,7 +12,7 @@ import (
 // from where they stand: one copy in memory serves every client.
 type encoded struct {
 	resources []*xds.Resource
-	field     func(*xds.Resource) []byte
+	field     func(*xds.Resource, mem.BufferSlice) mem.BufferSlice
 	// rest is the response without them.
 	rest proto.Message
 }
@@ -30,16 +30,14 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if err != nil {
 		return nil, err
 	}
-	// One allocation for all slices, and one for the interfaces that point to
-	// them; fields may come in any order.
-	slices := make([]mem.SliceBuffer, len(e.resources)+1)
-	out := make(mem.BufferSlice, len(slices))
-	slices[0] = rest
-	for i, r := range e.resources {
-		slices[i+1] = e.field(r)
+	buffers := 1
+	for _, r := range e.resources {
+		buffers += r.Buffers()
 	}
-	for i := range slices {
-		out[i] = &slices[i]
+	// Fields may come in any order.
+	out := append(make(mem.BufferSlice, 0, buffers), mem.SliceBuffer(rest))
+	for _, r := range e.resources {
+		out = e.field(r, out)
 	}
 	return out, nil
 }

@@ -17,16 +17,17 @@ import (
 func TestCodecSendsWhatProtobufWould(t *testing.T) {
 	made := xds.FromAny("made", &anypb.Any{TypeUrl: xds.ClusterType, Value: []byte("body")})
 	empty := xds.FromAny("empty", &anypb.Any{TypeUrl: xds.ClusterType})
-	literal := &xds.Resource{Name: "literal", Version: "7", TypeURL: xds.ClusterType, Body: &anypb.Any{TypeUrl: xds.ClusterType, Value: make([]byte, 300)}}
-	resources := []*xds.Resource{made, empty, literal}
+	literal := xds.Received("literal", xds.ClusterType, "7", &anypb.Any{TypeUrl: xds.ClusterType, Value: make([]byte, 300)})
+	joined := xds.Join("joined", xds.ClusterType, []byte("lead"), []*xds.Piece{xds.NewPiece(make([]byte, 200)), xds.NewPiece(nil), xds.NewPiece([]byte("end"))})
+	resources := []*xds.Resource{made, empty, literal, joined, xds.Join("bare", xds.ClusterType, nil, nil)}
 	delta := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: xds.ClusterType, SystemVersionInfo: "3", Nonce: "n", RemovedResources: []string{"gone"}}
 	world := &discoveryv3.DiscoveryResponse{TypeUrl: xds.ClusterType, VersionInfo: "3", Nonce: "n"}
 	gotDelta, gotWorld := &discoveryv3.DeltaDiscoveryResponse{}, &discoveryv3.DiscoveryResponse{}
 	transcode(t, &encoded{resources: resources, field: (*xds.Resource).DeltaField, rest: delta}, gotDelta)
 	transcode(t, &encoded{resources: resources, field: (*xds.Resource).WorldField, rest: world}, gotWorld)
 	for _, r := range resources {
-		delta.Resources = append(delta.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body})
-		world.Resources = append(world.Resources, r.Body)
+		delta.Resources = append(delta.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body()})
+		world.Resources = append(world.Resources, r.Body())
 	}
 	if !proto.Equal(gotDelta, delta) {
 		t.Errorf("delta: %v\nwant %v", gotDelta, delta)
@@ -46,7 +47,7 @@ func TestVirtualHostsAreWrapped(t *testing.T) {
 	if err := got.GetResources()[0].UnmarshalTo(&inner); err != nil {
 		t.Fatal(err)
 	}
-	if want := (&discoveryv3.Resource{Name: one.Name, Version: one.Version, Resource: one.Body}); !proto.Equal(&inner, want) {
+	if want := (&discoveryv3.Resource{Name: one.Name, Version: one.Version, Resource: one.Body()}); !proto.Equal(&inner, want) {
 		t.Errorf("%v, want %v", &inner, want)
 	}
 }

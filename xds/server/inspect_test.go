@@ -27,7 +27,7 @@ func TestInspect(t *testing.T) {
 		tool := open(t.Context(), s)
 		tool.ask("istioctl", "istio.io/debug", "", "syncz")
 		f := <-tool.out
-		if f.TypeURL != "istio.io/debug" || len(f.Resources) != 1 || string(f.Resources[0].Body.GetValue()) != "seen" {
+		if f.TypeURL != "istio.io/debug" || len(f.Resources) != 1 || string(f.Resources[0].Body().GetValue()) != "seen" {
 			t.Errorf("the tool got %+v", f)
 		}
 		tool.ask("", "istio.io/debug", f.Nonce, "syncz")

@@ -107,7 +107,7 @@ func (p *fakeProvider) Attach(_ context.Context, c Client) (Session, error) {
 }
 
 func (p *fakeProvider) set(revision uint64, version string) {
-	r := &xds.Resource{Name: "a", TypeURL: xds.ClusterType, Version: version, Body: &anypb.Any{}}
+	r := xds.Received("a", xds.ClusterType, version, &anypb.Any{})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.state = xds.NewState(revision, time.Now(), xds.NewSet(xds.ClusterType, []*xds.Resource{r}))

@@ -91,7 +91,7 @@ func (r *reference) check(c *client) error {
 func (r *reference) hash(one *xds.Resource) uint64 {
 	h, ok := r.hashes[one]
 	if !ok {
-		h = hash(one.Body.GetValue())
+		h = hash(one.Body().GetValue())
 		r.hashes[one] = h
 	}
 	return h

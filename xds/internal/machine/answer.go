@@ -142,7 +142,7 @@ const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 // refers reports whether a resource's body contains the name as a whole string
 // field: preceded by its length, as protobuf writes strings at every depth.
 func refers(r *xds.Resource, name string) bool {
-	body := string(r.Body.GetValue())
+	body := string(r.Body().GetValue())
 	for from := 0; ; {
 		i := strings.Index(body[from:], name)
 		if i < 0 {

@@ -20,7 +20,7 @@ func BenchmarkEndpointChange(b *testing.B) {
 				var list []*xds.Resource
 				for i := range services {
 					name := fmt.Sprintf("outbound|80||service-%05d.default.svc.cluster.local", i)
-					list = append(list, &xds.Resource{Name: name, TypeURL: url, Version: "1", Body: &anypb.Any{Value: make([]byte, 100)}})
+					list = append(list, xds.Received(name, url, "1", &anypb.Any{Value: make([]byte, 100)}))
 					if url == xds.EndpointType {
 						names = append(names, name)
 					}
@@ -39,7 +39,7 @@ func BenchmarkEndpointChange(b *testing.B) {
 			version := 1
 			for b.Loop() {
 				version++
-				changed := &xds.Resource{Name: names[version%services], TypeURL: xds.EndpointType, Version: fmt.Sprint(version), Body: &anypb.Any{}}
+				changed := xds.Received(names[version%services], xds.EndpointType, fmt.Sprint(version), &anypb.Any{})
 				sets[xds.EndpointType] = sets[xds.EndpointType].With([]*xds.Resource{changed}, nil)
 				state = xds.NewState(uint64(version), time.Time{}, sets[xds.ClusterType], sets[xds.EndpointType])
 				for _, m := range clients {

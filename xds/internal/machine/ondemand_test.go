@@ -32,7 +32,7 @@ func (g *mesh) aside(state *xds.State) *xds.State {
 			if r == nil {
 				return nil
 			}
-			own, _ := made.LoadOrStore(name, &xds.Resource{Name: name, TypeURL: r.TypeURL, Version: r.Version, Body: r.Body})
+			own, _ := made.LoadOrStore(name, xds.Received(name, r.TypeURL, r.Version, r.Body()))
 			g.refs[own.(*xds.Resource)] = g.refs[r]
 			return own.(*xds.Resource)
 		})

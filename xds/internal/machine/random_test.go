@@ -38,7 +38,7 @@ func (g *mesh) make(typeURL, name string, refs []string) *xds.Resource {
 	if g.rnd.IntN(25) == 0 {
 		g.bad[version] = true
 	}
-	r := &xds.Resource{Name: name, TypeURL: typeURL, Version: version, Body: &anypb.Any{TypeUrl: typeURL, Value: body}}
+	r := xds.Received(name, typeURL, version, &anypb.Any{TypeUrl: typeURL, Value: body})
 	g.refs[r] = refs
 	return r
 }

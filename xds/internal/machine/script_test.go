@@ -33,7 +33,7 @@ func resource(typeURL, spec string) *xds.Resource {
 		body = append(body, 0x0a, byte(len(ref)))
 		body = append(body, ref...)
 	}
-	return &xds.Resource{Name: name, TypeURL: typeURL, Version: version, Body: &anypb.Any{TypeUrl: typeURL, Value: body}}
+	return xds.Received(name, typeURL, version, &anypb.Any{TypeUrl: typeURL, Value: body})
 }
 
 type script struct {

@@ -327,7 +327,7 @@ func (s *subscription) claim(versions map[string]string, target *xds.Set) {
 		delete(s.owed, name)
 		switch want := s.in(target, name); {
 		case want == nil || want.Version != version:
-			s.over[name] = &xds.Resource{Name: name, TypeURL: s.url, Version: version}
+			s.over[name] = xds.Received(name, s.url, version, nil)
 		case s.base == target:
 			delete(s.over, name)
 		default:
