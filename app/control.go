@@ -42,6 +42,10 @@ type ControlOptions struct {
 	ConfigDir string
 	// Port serves discovery in plain text; +2 over TLS, +4 pages.
 	Port int
+	// Listen are further addresses, HOST:PORT, at which proxies of other machines
+	// find discovery and certificates over TLS. ServingNames are more names for
+	// the certificate there.
+	Listen, ServingNames []string
 	// CACerts is a directory with a plugged-in CA.
 	CACerts     string
 	CertTTL     time.Duration
@@ -143,7 +147,12 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	c.ready.Store(true)
 	g.Go("translation", c.discovery.run)
 	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, listeners.plain) })
-	g.Go("discovery over TLS", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.tls, listeners.tls) })
+	for _, l := range append(listeners.away, listeners.tls) {
+		g.Go("discovery over TLS", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.tls, l) })
+	}
+	for _, l := range listeners.away {
+		c.log.Info("other machines are served", "tls", l.Addr())
+	}
 	c.log.Info("control plane is ready", "dir", o.Dir, "discovery", listeners.plain.Addr(), "tls", listeners.tls.Addr(), "pages", listeners.pages.Addr())
 	go func() {
 		<-g.ctx.Done()
@@ -220,7 +229,11 @@ func (c *control) build(state string) error {
 	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Inspect: c.inspect, Metrics: metrics, Log: c.scopes.Logger("xds")})
 	c.discovery.begin = c.server.Ledger().Begin
 	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: c.who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
-	c.grpc = newGRPCServers(c.authority.Serving(ca.DefaultServingHosts()), c.who, c.server, certificates)
+	hosts, err := c.o.servingHosts()
+	if err != nil {
+		return err
+	}
+	c.grpc = newGRPCServers(c.authority.Serving(hosts), c.who, c.server, certificates)
 	return nil
 }
 
@@ -356,35 +369,6 @@ func (c *control) logProblems(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-		}
-	}
-}
-
-// controlListeners are the control plane's open ports and socket.
-type controlListeners struct{ plain, tls, pages, local net.Listener }
-
-func (c *control) listen() (*controlListeners, error) {
-	l := &controlListeners{}
-	var err error
-	if l.plain, err = listenLoopback(c.o.Port, "discovery", "--control-port"); err == nil {
-		if l.tls, err = listenLoopback(c.o.Port+2, "discovery over TLS", "--control-port"); err == nil {
-			if l.pages, err = listenLoopback(c.o.Port+4, "pages", "--control-port"); err == nil {
-				l.local, err = listenSocket(filepath.Join(c.o.Dir, cli.SocketName))
-			}
-		}
-	}
-	if err != nil {
-		l.Close()
-		return nil, err
-	}
-	return l, nil
-}
-
-// Close closes what is still open.
-func (l *controlListeners) Close() {
-	for _, one := range []net.Listener{l.plain, l.tls, l.pages, l.local} {
-		if one != nil {
-			one.Close()
 		}
 	}
 }

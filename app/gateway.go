@@ -6,12 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strconv"
 
 	"lateen.dev/lateen/app/dataplane"
-	"lateen.dev/lateen/cli"
-	"lateen.dev/lateen/source/api"
 	"lateen.dev/lateen/source/workload"
 )
 
@@ -21,9 +18,14 @@ type GatewayOptions struct {
 	Namespace string
 	Name      string
 	Labels    map[string]string
-	// HTTPPort is where HTTP is taken, on 127.0.0.1.
+	// HTTPPort is where HTTP is taken, at Bind, which is 127.0.0.1 unless set.
 	HTTPPort int
-	Log      LogOptions
+	Bind     string
+	// ServiceAccount of its identity; "default" if empty.
+	ServiceAccount string
+	// Away is set if the control plane is on another machine.
+	Away AwayOptions
+	Log  LogOptions
 }
 
 // declaredHTTPPorts are the ports that Gateway resources usually name for
@@ -36,22 +38,29 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	if err != nil {
 		return err
 	}
+	bindAddress, err := netip.ParseAddr(firstOf(o.Bind, "127.0.0.1"))
+	if err != nil {
+		return fmt.Errorf("--bind-address: %w", err)
+	}
 	// The port is tried here so that the error names its flag.
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(o.HTTPPort)))
+	l, err := net.Listen("tcp", net.JoinHostPort(bindAddress.String(), strconv.Itoa(o.HTTPPort)))
 	if err != nil {
 		return fmt.Errorf("gateway: %w; choose another port with --http-port", err)
 	}
 	l.Close()
-	c := api.NewClient(filepath.Join(o.Dir, cli.SocketName))
+	c, err := joinAt(o.Dir, o.Away)
+	if err != nil {
+		return err
+	}
 	defer c.Close()
-	joined, err := joinMesh(ctx, c, workload.Request{Namespace: o.Namespace, Service: o.Name, Labels: o.Labels, Gateway: true, PID: os.Getpid()})
+	joined, err := joinMesh(ctx, c, workload.Request{Namespace: o.Namespace, Service: o.Name, ServiceAccount: o.ServiceAccount, Labels: o.Labels, Gateway: true, PID: os.Getpid()})
 	if err != nil {
 		return err
 	}
 	config := sidecarConfig(joined, scopes)
 	config.Gateway = true
 	config.Token = tokenSource(c, joined)
-	config.Metadata[metaBindAddress] = netip.AddrFrom4([4]byte{127, 0, 0, 1}).String()
+	config.Metadata[metaBindAddress] = bindAddress.String()
 	bind := map[uint32]uint32{uint32(o.HTTPPort): uint32(o.HTTPPort)}
 	for _, port := range declaredHTTPPorts() {
 		bind[port] = uint32(o.HTTPPort)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -67,8 +66,12 @@ type grpcServers struct {
 	plain, tls *grpc.Server
 }
 
+// handshakeTimeout bounds how long a caller that has proven nothing yet may take to
+// open a connection.
+const handshakeTimeout = 10 * time.Second
+
 func newGRPCServers(serving *ca.Serving, who *ca.Authenticator, xdsServer *server.Server, certificates *ca.Service) *grpcServers {
-	options := append(server.Options(), grpc.ChainStreamInterceptor(gate(who)))
+	options := append(server.Options(), grpc.ChainStreamInterceptor(gate(who)), grpc.ConnectionTimeout(handshakeTimeout))
 	g := &grpcServers{
 		plain: grpc.NewServer(options...),
 		tls:   grpc.NewServer(append(options, grpc.Creds(credentials.NewTLS(serving.TLSConfig())))...),
@@ -80,7 +83,7 @@ func newGRPCServers(serving *ca.Serving, who *ca.Authenticator, xdsServer *serve
 	return g
 }
 
-// serve runs one of the servers until ctx ends.
+// serveGRPC runs one of the servers until ctx ends.
 func serveGRPC(ctx context.Context, s *grpc.Server, l net.Listener) error {
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l) }()
@@ -108,12 +111,3 @@ func serveGRPC(ctx context.Context, s *grpc.Server, l net.Listener) error {
 
 // grpcGrace is how long streams may take to end when asked to.
 const grpcGrace = time.Second
-
-// listenLoopback listens on 127.0.0.1, and names the flag when it can't.
-func listenLoopback(port int, what, flag string) (net.Listener, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w; choose another port with %s", what, err, flag)
-	}
-	return l, nil
-}

@@ -11,11 +11,14 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
 	"lateen.dev/lateen/ca"
+	"lateen.dev/lateen/cli"
+	"lateen.dev/lateen/source/api"
 	"lateen.dev/lateen/source/workload"
 	"lateen.dev/lateen/xds/server"
 )
@@ -40,6 +43,9 @@ type joinResponse struct {
 	Cluster     string `json:"cluster"`
 	// TerminationDrain is how long the proxy may take to end, ProxyConfig's terminationDrainDuration.
 	TerminationDrain time.Duration `json:"terminationDrain"`
+	// away: the control plane is on another machine.
+	away      bool
+	adminPort uint16
 }
 
 // workloadsResponse lists what is registered, as of a revision of the source
@@ -107,6 +113,7 @@ func (r *registrations) mount(mux *http.ServeMux) {
 	mux.HandleFunc("POST "+pathReady, r.ready)
 	mux.HandleFunc("POST "+pathLeave, r.leave)
 	mux.HandleFunc("POST "+pathToken, r.token)
+	mux.HandleFunc("POST "+cli.PathCredentials, r.credentials)
 }
 
 func (r *registrations) list(w http.ResponseWriter, _ *http.Request) {
@@ -244,15 +251,36 @@ func writeError(w http.ResponseWriter, code int, err error) {
 	}
 }
 
-// joinMesh registers a workload over the local socket.
-type localCaller interface {
-	Call(ctx context.Context, method, pathQuery string, body, out any) error
+// joinAt is the local API of the directory's control plane, or what stands for it
+// when that is on another machine.
+func joinAt(dir string, o AwayOptions) (joining, error) {
+	if o.Control != "" {
+		return newAway(o)
+	}
+	return api.NewClient(filepath.Join(dir, cli.SocketName)), nil
 }
 
-func joinMesh(ctx context.Context, c localCaller, q workload.Request) (*joinResponse, error) {
+// joinMesh registers a workload.
+func joinMesh(ctx context.Context, c joining, q workload.Request) (*joinResponse, error) {
 	var answer joinResponse
 	if err := c.Call(ctx, http.MethodPost, pathWorkloads, q, &answer); err != nil {
 		return nil, fmt.Errorf("joining the mesh: %w", err)
 	}
 	return &answer, nil
+}
+
+// credentials answers with a token for an identity, for a proxy on another machine.
+func (r *registrations) credentials(w http.ResponseWriter, q *http.Request) {
+	var request cli.CredentialsRequest
+	if !readJSON(w, q, &request) {
+		return
+	}
+	token, expires, err := r.tokens.Issue(ca.TokenRequest{Namespace: request.Namespace, ServiceAccount: request.ServiceAccount,
+		Node: request.Proxy, TTL: request.TTL})
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err)
+		return
+	}
+	r.log.Info("token issued", "namespace", request.Namespace, "account", request.ServiceAccount, "proxy", request.Proxy, "expires", expires)
+	writeJSON(w, cli.CredentialsResponse{Token: token, Expires: expires, Root: string(r.authority.RootPEM())})
 }

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,8 +20,6 @@ import (
 
 	"lateen.dev/lateen/app/dataplane"
 	"lateen.dev/lateen/capture"
-	"lateen.dev/lateen/cli"
-	"lateen.dev/lateen/source/api"
 	"lateen.dev/lateen/source/workload"
 )
 
@@ -44,8 +43,10 @@ type RunOptions struct {
 	LogFile        string
 	// Explicit gives the program HTTP_PROXY instead of capturing it.
 	Explicit bool
-	Command  []string
-	Log      LogOptions
+	// Away is set if the control plane is on another machine.
+	Away    AwayOptions
+	Command []string
+	Log     LogOptions
 }
 
 // RunWorkload runs a program in the mesh until it ends, and passes its exit
@@ -58,8 +59,12 @@ func RunWorkload(ctx context.Context, o RunOptions) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGWINCH)
 	defer signal.Stop(signals)
-	w := &workloadRun{RunOptions: o, api: api.NewClient(filepath.Join(o.Dir, cli.SocketName))}
-	defer w.api.Close()
+	at, err := joinAt(o.Dir, o.Away)
+	if err != nil {
+		return err
+	}
+	defer at.Close()
+	w := &workloadRun{RunOptions: o, api: at}
 	w.chooseCapture()
 	if err := w.join(ctx); err != nil {
 		return err
@@ -85,7 +90,7 @@ func RunWorkload(ctx context.Context, o RunOptions) error {
 // workloadRun is one `lateen run`.
 type workloadRun struct {
 	RunOptions
-	api     *api.Client
+	api     joining
 	joined  *joinResponse
 	logFile *os.File
 	log     *slog.Logger
@@ -274,7 +279,7 @@ func (w *workloadRun) listenInbound() ([]dataplane.Socket, error) {
 
 // tokenSource gives the token that joining gave, and asks for another one when
 // that is used up.
-func tokenSource(c *api.Client, joined *joinResponse) func(context.Context) (string, error) {
+func tokenSource(c joining, joined *joinResponse) func(context.Context) (string, error) {
 	first, expires := joined.Token, time.Now().Add(5*time.Minute)
 	return func(ctx context.Context) (string, error) {
 		if time.Now().Before(expires) {
@@ -298,15 +303,23 @@ func sidecarConfig(j *joinResponse, scopes scopesOf) dataplane.Config {
 	for k, v := range reg.Labels {
 		labels[k] = v
 	}
-	return dataplane.Config{
+	admin := netip.AddrPortFrom(reg.Address, adminPort)
+	if j.away {
+		// Others reach the workload's address.
+		admin = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), cmp.Or(j.adminPort, adminPort))
+	}
+	c := dataplane.Config{
 		Discovery: j.Discovery, Root: j.Root, TrustDomain: j.TrustDomain,
 		Name: reg.Name, Namespace: reg.Namespace, ServiceAccount: reg.ServiceAccount, Address: reg.Address, Labels: labels,
 		WorkloadName: strings.TrimSuffix(reg.Service+"-"+reg.Version, "-"), Locality: reg.Locality, Cluster: j.Cluster, MeshID: j.MeshID,
 		Scopes: scopes, Version: version,
-		Admin: netip.AddrPortFrom(reg.Address, adminPort),
-		Metadata: map[string]string{metaLateen: version, metaWorkloadID: reg.ID,
-			metaAdminAddress: netip.AddrPortFrom(reg.Address, adminPort).String()},
+		Admin:    admin,
+		Metadata: map[string]string{metaLateen: version},
 	}
+	if !j.away {
+		c.Metadata[metaWorkloadID], c.Metadata[metaAdminAddress] = reg.ID, c.Admin.String()
+	}
+	return c
 }
 
 // Envoy's and Istio's ports, each on the proxy's own address.

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"encoding/json"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -79,5 +81,24 @@ func TestWhoHas(t *testing.T) {
 		if _, err := run(t, dir, args...); err == nil {
 			t.Errorf("%v: no error", args)
 		}
+	}
+}
+
+func TestWorkloadConfigure(t *testing.T) {
+	c, dir := newControl(t)
+	c.answer("POST "+PathCredentials, 200, CredentialsResponse{Token: "secret", Root: "PEM\n"})
+	files := filepath.Join(dir, "files")
+	out, err := run(t, dir, "workload", "configure", "door", "-n", "edge", "-o", files)
+	if err != nil || !strings.Contains(out, "edge/door") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for name, want := range map[string]string{tokenFile: "secret\n", rootFile: "PEM\n"} {
+		b, err := os.ReadFile(filepath.Join(files, name))
+		if err != nil || string(b) != want {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+	if info, err := os.Stat(filepath.Join(files, tokenFile)); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the token's permissions: %v, %v", info.Mode(), err)
 	}
 }

@@ -50,8 +50,10 @@ func controlCommand() *cobra.Command {
 		Short:   "Run the control plane",
 		GroupID: cli.GroupRoles,
 		Long: "Reads Istio's configuration from the directory's config/ folder and follows changes there, serves discovery\n" +
-			"and certificates to proxies, and the local API to the other commands. Listens on loopback only.",
-		Example: "  lateen control\n  lateen control --dir /srv/mesh --control-port 16010",
+			"and certificates to proxies, and the local API to the other commands. Listens on loopback only, unless --listen\n" +
+			"names more: proxies on other machines connect there over TLS, and each has to prove its identity, by a token or\n" +
+			"by its certificate.",
+		Example: "  lateen control\n  lateen control --dir /srv/mesh --control-port 16010\n  lateen control --listen 0.0.0.0:15012",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Dir, o.Log = dirFlag(cmd), log.options()
@@ -60,6 +62,8 @@ func controlCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&o.Port, "control-port", 15010, "discovery in plain text here, over TLS at +2, health, metrics and debug pages at +4")
+	f.StringArrayVar(&o.Listen, "listen", nil, "also serve proxies of other machines, over TLS, at HOST:PORT (may be repeated)")
+	f.StringArrayVar(&o.ServingNames, "serving-name", nil, "a further name or address for the control plane's certificate (may be repeated)")
 	f.StringVar(&o.ConfigDir, "config-dir", "", "read (and apply to) this directory instead of DIR/config")
 	f.StringVar(&o.CACerts, "ca-certs", "", "directory with ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem, instead of a self-signed root")
 	f.DurationVar(&o.CertTTL, "workload-cert-ttl", 0, "life of workload certificates (default 24h)")
@@ -122,12 +126,24 @@ func runCommand() *cobra.Command {
 	f.StringArrayVar(&labels, "label", nil, "a further label, NAME=VALUE")
 	f.StringVar(&o.Locality, "locality", "", "REGION/ZONE/SUBZONE")
 	f.StringVar(&o.LogFile, "log-file", "", "the sidecar's log (default: DIR/log/NAME-sidecar.log)")
+	awayFlags(cmd, &o.Away)
 	f.BoolVar(&o.Explicit, "explicit-proxy", false, "do not capture: give the program HTTP_PROXY instead")
 	log.add(cmd)
 	if err := cmd.MarkFlagRequired("service"); err != nil {
 		panic(fmt.Sprintf("flag that was just added: %v", err))
 	}
 	return cmd
+}
+
+// awayFlags are those of a proxy whose control plane is on another machine.
+func awayFlags(cmd *cobra.Command, o *app.AwayOptions) {
+	f := cmd.Flags()
+	f.StringVar(&o.Control, "control-address", "", "the control plane on another machine, HOST:PORT of its --listen; without it, the one of --dir")
+	f.StringVar(&o.RootFile, "root-cert", "", "with --control-address: file with the mesh's root certificate")
+	f.StringVar(&o.TokenFile, "token-file", "", "with --control-address: file with a token that proves the service account")
+	f.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "with --control-address: the mesh's trust domain")
+	f.StringVar(&o.Address, "address", "", "with --control-address: this machine's address, where others reach the workload (default: the one that leads there)")
+	f.Uint16Var(&o.AdminPort, "admin-port", 15000, "with --control-address: where the proxy's admin pages are, on 127.0.0.1")
 }
 
 func parsePorts(list []string) ([]app.Port, error) {
@@ -186,7 +202,10 @@ func gatewayCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
-	f.IntVar(&o.HTTPPort, "http-port", 8080, "where to take HTTP, on 127.0.0.1")
+	f.IntVar(&o.HTTPPort, "http-port", 8080, "where to take HTTP")
+	f.StringVar(&o.Bind, "bind-address", "127.0.0.1", "the address at which to take it; 0.0.0.0 for every one of the machine")
+	f.StringVar(&o.ServiceAccount, "service-account", "default", "the identity's service account")
+	awayFlags(cmd, &o.Away)
 	f.StringVar(&o.Name, "name", "istio-ingressgateway", "the gateway's name")
 	f.StringArrayVar(&labels, "label", []string{"istio=ingressgateway"}, "a label by which Gateway resources select it, NAME=VALUE")
 	log.add(cmd)

@@ -133,7 +133,8 @@ func TestTaskPages(t *testing.T) {
 	place := strings.NewReplacer("127.0.0.1:8080", fmt.Sprintf("127.0.0.1:%d", gateway), "127.0.0.1:15010", fmt.Sprintf("127.0.0.1:%d", control),
 		"127.0.0.1:15014", fmt.Sprintf("127.0.0.1:%d", control+4),
 		"port_value: 15010", fmt.Sprint("port_value: ", control),
-		"127.0.0.1:8500", consul.Listener.Addr().String(), "--control-port 16010", fmt.Sprint("--control-port ", other), "18081", fmt.Sprint(program))
+		"127.0.0.1:8500", consul.Listener.Addr().String(), "--control-port 16010", fmt.Sprint("--control-port ", other), "18081", fmt.Sprint(program),
+		"16110", fmt.Sprint(other+100), "16115", fmt.Sprint(other+105), "16118", fmt.Sprint(other+108), "16119", fmt.Sprint(other+109))
 	for _, page := range pages {
 		t.Run(filepath.Base(page), func(t *testing.T) {
 			text, err := os.ReadFile(page)
