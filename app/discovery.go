@@ -149,7 +149,7 @@ func (d *discovery) Attach(_ context.Context, c server.Client) (server.Session, 
 	if err := d.attendance.Connected(c); err != nil {
 		return nil, fmt.Errorf("registering the workload of %s: %w", c.Node.ID, err)
 	}
-	s := &session{discovery: d, client: c, proxy: newProxy(c, d.translator.Snapshot().Mesh()), changed: make(chan struct{}, 1)}
+	s := &session{discovery: d, client: c, proxy: newProxy(c, d.translator.Snapshot().Mesh())}
 	err := s.refresh()
 	d.mu.Lock()
 	d.sessions[s] = struct{}{}
@@ -188,15 +188,24 @@ type session struct {
 	discovery *discovery
 	client    server.Client
 	proxy     *model.Proxy
-	changed   chan struct{}
 	state     atomic.Pointer[xds.State]
+	// push takes the state to the client; nil before there is somebody to tell.
+	push atomic.Pointer[func()]
 
 	mu sync.Mutex // one refresh at a time, so that an older state never follows a newer
 }
 
-// refresh takes the newest state. After a panic in its translation the session
-// keeps the one it has.
+// refresh takes the newest state, and takes it to the client. After a panic in
+// its translation the session keeps the one it has.
 func (s *session) refresh() (failure *translationError) {
+	changed, failure := s.translate()
+	if push := s.push.Load(); changed && push != nil {
+		(*push)()
+	}
+	return failure
+}
+
+func (s *session) translate() (changed bool, failure *translationError) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer func() {
@@ -205,21 +214,17 @@ func (s *session) refresh() (failure *translationError) {
 		}
 	}()
 	next := s.discovery.state(s.proxy)
-	if s.state.Swap(next) == next {
-		return nil
-	}
-	select {
-	case s.changed <- struct{}{}:
-	default:
-	}
-	return nil
+	return s.state.Swap(next) != next, nil
 }
 
 // State implements server.Session.
 func (s *session) State() *xds.State { return s.state.Load() }
 
-// Changed implements server.Session.
-func (s *session) Changed() <-chan struct{} { return s.changed }
+// Changed implements server.Session; changes are pushed instead.
+func (s *session) Changed() <-chan struct{} { return nil }
+
+// Follow implements server.Follower.
+func (s *session) Follow(push func()) { s.push.Store(&push) }
 
 // Close implements server.Session.
 func (s *session) Close() {
@@ -233,4 +238,5 @@ func (s *session) Close() {
 var (
 	_ server.Provider = (*discovery)(nil)
 	_ server.Session  = (*session)(nil)
+	_ server.Follower = (*session)(nil)
 )

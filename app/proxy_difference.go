@@ -24,7 +24,7 @@ func (d *debugPages) difference(w http.ResponseWriter, q *http.Request) {
 	if c == nil {
 		return
 	}
-	list, total, err := d.server.Ledger().Differences(q.Context(), c.Stream, maxDifferences)
+	list, total, err := d.server.Ledger().Differences(c.Stream, maxDifferences)
 	if err != nil {
 		writeError(w, http.StatusServiceUnavailable, fmt.Errorf("proxy %s: %w", q.PathValue("name"), err))
 		return

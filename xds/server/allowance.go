@@ -11,8 +11,12 @@ import (
 // BurstSeconds is how many seconds' worth of requests a client may send at once.
 const BurstSeconds = 5
 
-// namesPerRequest is how many names make a request as dear as one more.
-const namesPerRequest = 100
+// namesPerRequest is how many names make a request as dear as one more,
+// repeatedPerRequest how many that the client tells again.
+const (
+	namesPerRequest    = 100
+	repeatedPerRequest = 10_000
+)
 
 // allowance slows down a client that asks all the time, so that it can't use the
 // processor time of the others. It belongs to one goroutine.
@@ -54,6 +58,9 @@ func (a *allowance) wait(ctx context.Context, cost int) error {
 
 // cost is what the message counts for.
 func (m *message) cost() int {
+	if m.Repeats {
+		return 1 + m.named/repeatedPerRequest
+	}
 	return 1 + (len(m.Names)+len(m.Subscribe)+len(m.Unsubscribe)+len(m.Initial))/namesPerRequest
 }
 

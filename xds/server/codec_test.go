@@ -3,6 +3,7 @@ package server
 import (
 	"testing"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"lateen.dev/lateen/xds"
+	"lateen.dev/lateen/xds/internal/machine"
 )
 
 // What is sent from resources marshalled once is what protobuf would have
@@ -20,11 +22,14 @@ func TestCodecSendsWhatProtobufWould(t *testing.T) {
 	literal := xds.Received("literal", xds.ClusterType, "7", &anypb.Any{TypeUrl: xds.ClusterType, Value: make([]byte, 300)})
 	joined := xds.Join("joined", xds.ClusterType, []byte("lead"), []*xds.Piece{xds.NewPiece(make([]byte, 200)), xds.NewPiece(nil), xds.NewPiece([]byte("end"))})
 	resources := []*xds.Resource{made, empty, literal, joined, xds.Join("bare", xds.ClusterType, nil, nil)}
-	delta := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: xds.ClusterType, SystemVersionInfo: "3", Nonce: "n", RemovedResources: []string{"gone"}}
-	world := &discoveryv3.DiscoveryResponse{TypeUrl: xds.ClusterType, VersionInfo: "3", Nonce: "n"}
+	server := &corev3.ControlPlane{Identifier: "lateen"}
+	delta := &discoveryv3.DeltaDiscoveryResponse{TypeUrl: xds.ClusterType, SystemVersionInfo: "3", Nonce: "n", RemovedResources: []string{"gone"},
+		ControlPlane: server}
+	world := &discoveryv3.DiscoveryResponse{TypeUrl: xds.ClusterType, VersionInfo: "3", Nonce: "n", ControlPlane: server}
 	gotDelta, gotWorld := &discoveryv3.DeltaDiscoveryResponse{}, &discoveryv3.DiscoveryResponse{}
-	transcode(t, &encoded{resources: resources, field: (*xds.Resource).DeltaField, rest: delta}, gotDelta)
-	transcode(t, &encoded{resources: resources, field: (*xds.Resource).WorldField, rest: world}, gotWorld)
+	transcode(t, &encoded{delta: true, Frame: &machine.Frame{TypeURL: xds.ClusterType, Version: "3", Nonce: "n", Resources: resources,
+		Removed: []string{"gone"}}}, gotDelta)
+	transcode(t, &encoded{Frame: &machine.Frame{TypeURL: xds.ClusterType, Version: "3", Nonce: "n", Resources: resources}}, gotWorld)
 	for _, r := range resources {
 		delta.Resources = append(delta.Resources, &discoveryv3.Resource{Name: r.Name, Version: r.Version, Resource: r.Body()})
 		world.Resources = append(world.Resources, r.Body())
@@ -42,7 +47,7 @@ func TestCodecSendsWhatProtobufWould(t *testing.T) {
 func TestVirtualHostsAreWrapped(t *testing.T) {
 	one := xds.FromAny("80/a", &anypb.Any{TypeUrl: xds.VirtualHostType, Value: []byte("body")})
 	got := &discoveryv3.DiscoveryResponse{}
-	transcode(t, &encoded{resources: []*xds.Resource{one}, field: (*xds.Resource).WorldField, rest: &discoveryv3.DiscoveryResponse{}}, got)
+	transcode(t, &encoded{Frame: &machine.Frame{Resources: []*xds.Resource{one}}}, got)
 	var inner discoveryv3.Resource
 	if err := got.GetResources()[0].UnmarshalTo(&inner); err != nil {
 		t.Fatal(err)

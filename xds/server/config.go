@@ -26,6 +26,9 @@ type Limits struct {
 	StreamsOfOne int
 	// Names that one client may subscribe to, over all types.
 	Names int
+	// HeldBytes is how much memory the subscriptions of all clients may take
+	// together; who asks for more then is refused.
+	HeldBytes int
 	// NameBytes is the length of the longest name and type URL.
 	NameBytes int
 	// Requests a second that are read of one client, once it has used up a burst
@@ -57,6 +60,7 @@ func Default() Limits {
 		Streams:      20_000,
 		StreamsOfOne: 10_000,
 		Names:        100_000,
+		HeldBytes:    1 << 30,
 		NameBytes:    1024,
 		Requests:     1000,
 		Types:        64, // istiod asks another one for its thirty kinds
@@ -74,6 +78,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.Streams, d.Streams)
 	setDefault(&l.StreamsOfOne, d.StreamsOfOne)
 	setDefault(&l.Names, d.Names)
+	setDefault(&l.HeldBytes, d.HeldBytes)
 	setDefault(&l.NameBytes, d.NameBytes)
 	setDefault(&l.Requests, d.Requests)
 	setDefault(&l.Types, d.Types)

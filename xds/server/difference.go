@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 
 	"lateen.dev/lateen/xds"
@@ -28,14 +27,14 @@ var ErrGone = errors.New("the client is not connected any more")
 // Differences compares what a stream's client has acknowledged with what it shall
 // have now, resource by resource, in the order of types and names. It lists most
 // of them at most, and returns how many there are.
-func (l *Ledger) Differences(ctx context.Context, stream uint64, most int) (list []Difference, total int, err error) {
+func (l *Ledger) Differences(stream uint64, most int) (list []Difference, total int, err error) {
 	l.mu.Lock()
 	r := l.clients[stream]
 	l.mu.Unlock()
 	if r == nil {
 		return nil, 0, ErrGone
 	}
-	err = r.stream.ask(ctx, func(m *machine.Machine) {
+	err = r.stream.ask(func(m *machine.Machine) {
 		found, n := m.Differences(most)
 		for _, d := range found {
 			list = append(list, Difference(d))
@@ -45,21 +44,13 @@ func (l *Ledger) Differences(ctx context.Context, stream uint64, most int) (list
 	return list, total, err
 }
 
-// ask has a question about the machine answered by the goroutine that it belongs
-// to.
-func (st *stream) ask(ctx context.Context, question func(*machine.Machine)) error {
-	done := make(chan struct{})
-	answer := func(m *machine.Machine) {
-		defer close(done)
-		question(m)
-	}
-	select {
-	case st.asked <- answer:
-		<-done
-		return nil
-	case <-st.t.Context().Done():
+// ask answers a question about the machine.
+func (st *stream) ask(question func(*machine.Machine)) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.ended {
 		return ErrGone
-	case <-ctx.Done():
-		return ctx.Err()
 	}
+	question(st.machine)
+	return nil
 }

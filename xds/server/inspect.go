@@ -4,7 +4,6 @@ import (
 	"context"
 	"strconv"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -26,10 +25,13 @@ func (st *stream) inspects(m *message) bool {
 	return st.server.cfg.Inspect != nil && strings.HasPrefix(m.TypeURL, inspectPrefix)
 }
 
-// inspect answers a request; nil for an ACK, which asks for nothing.
-func (st *stream) inspect(m *message) (*machine.Frame, error) {
+// inspect answers a request; an ACK asks for nothing.
+func (st *stream) inspect(m *message) error {
 	if m.Nonce != "" || m.Refused {
-		return nil, nil
+		return nil
+	}
+	if st.waiting() > maxFrames {
+		return status.Error(codes.ResourceExhausted, "answers wait to be taken")
 	}
 	names := m.Names
 	if st.t.delta() {
@@ -37,50 +39,22 @@ func (st *stream) inspect(m *message) (*machine.Frame, error) {
 	}
 	resources, err := st.server.cfg.Inspect(st.t.Context(), st.client, m.TypeURL, names)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.inspected++
 	number := strconv.FormatUint(st.inspected, 10)
-	return &machine.Frame{TypeURL: m.TypeURL, Nonce: "inspect-" + number, Version: number, Resources: resources}, nil
+	st.frames = append(st.frames, &machine.Frame{TypeURL: m.TypeURL, Nonce: st.salt + "inspect-" + number, Version: number, Resources: resources})
+	st.flushLocked()
+	return nil
 }
 
-// serveInspector is the life of a stream that began with such a request: it has
-// no configuration, is no proxy in the ledger and waits for nobody.
-func (st *stream) serveInspector(first *message) error {
-	for m := first; ; {
-		if !st.inspects(m) {
-			return status.Error(codes.InvalidArgument, "a stream that began by asking for "+inspectPrefix+" types gets nothing else")
-		}
-		f, err := st.inspect(m)
-		if err != nil {
-			return err
-		}
-		if f != nil {
-			if err := st.sendInspected(f); err != nil {
-				return err
-			}
-		}
-		select {
-		case m = <-st.received:
-		case err := <-st.failed:
-			return err
-		case <-st.server.closing.Done():
-			return status.Error(codes.Unavailable, "the control plane is shutting down")
-		}
-	}
-}
+// maxFrames wait at most when a client asks about the control plane.
+const maxFrames = 32
 
-// sendInspected waits until the client has taken the frame, but not for ever.
-func (st *stream) sendInspected(f *machine.Frame) error {
-	st.server.goroutines.Go(func() { st.written <- st.t.send(f) })
-	timeout := time.NewTimer(st.server.cfg.Limits.SendTimeout)
-	defer timeout.Stop()
-	select {
-	case err := <-st.written:
-		return err
-	case <-timeout.C:
-		return status.Errorf(codes.DeadlineExceeded, "the client did not take a response for %v", st.server.cfg.Limits.SendTimeout)
-	case <-st.server.closing.Done():
-		return status.Error(codes.Unavailable, "the control plane is shutting down")
-	}
+func (st *stream) waiting() int {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.frames)
 }

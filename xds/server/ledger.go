@@ -68,35 +68,44 @@ func (l *Ledger) disconnect(stream uint64) {
 	l.moveLocked()
 }
 
-// update writes down where the client stands after a step; nack, if any,
-// belongs to the type.
-func (l *Ledger) update(stream uint64, m *machine.Machine, typeURL string, nack *Nack) {
-	views, acked, now := m.Views(), m.Acked(), time.Now()
+// standing is where a client stands after a step. Its views are copied.
+type standing struct {
+	views []machine.View
+	acked uint64
+	// nack, if any, belongs to the type.
+	refusedType string
+	nack        *Nack
+}
+
+// update writes down where the client stands.
+func (l *Ledger) update(stream uint64, at standing) {
+	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r := l.clients[stream]
 	if r == nil {
 		return
 	}
-	for _, v := range views {
+	for i := range at.views {
+		v := &at.views[i]
 		t := r.types[v.TypeURL]
 		if t == nil {
 			t = &typeRecord{since: now}
 			r.types[v.TypeURL] = t
-		} else if synced(&t.view) != synced(&v) {
+		} else if synced(&t.view) != synced(v) {
 			t.since = now
 		}
-		t.view = v
-		if nack != nil && v.TypeURL == typeURL {
-			t.nack = nack
+		t.view = *v
+		if at.nack != nil && v.TypeURL == at.refusedType {
+			t.nack = at.nack
 		}
 	}
-	if r.acked != acked || nack != nil {
-		if r.acked != acked {
-			r.history = append(thinned(r.history), Reached{Revision: acked, Time: now})
-			l.changes.reached(r, acked, now)
+	if r.acked != at.acked || at.nack != nil {
+		if r.acked != at.acked {
+			r.history = append(thinned(r.history), Reached{Revision: at.acked, Time: now})
+			l.changes.reached(r, at.acked, now)
 		}
-		r.acked = acked
+		r.acked = at.acked
 		l.moveLocked()
 	}
 }

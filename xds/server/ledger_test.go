@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"slices"
 	"sync"
 	"testing"
@@ -114,18 +113,18 @@ func TestDifferences(t *testing.T) {
 		w.ask("", xds.ClusterType, (<-w.out).Nonce)
 		synctest.Wait()
 		stream := s.Ledger().Clients()[0].Stream
-		if list, total, err := s.Ledger().Differences(t.Context(), stream, 10); err != nil || total != 0 || len(list) != 0 {
+		if list, total, err := s.Ledger().Differences(stream, 10); err != nil || total != 0 || len(list) != 0 {
 			t.Errorf("in sync: %v, %d, %v", list, total, err)
 		}
 		p.set(2, "2")
 		<-w.out
-		list, total, err := s.Ledger().Differences(t.Context(), stream, 10)
+		list, total, err := s.Ledger().Differences(stream, 10)
 		if err != nil || total != 1 || list[0].Name != "a" || list[0].Wanted.Version != "2" || list[0].Has.Version != "1" || !list[0].Sent || list[0].Refused {
 			t.Errorf("on the way: %+v, %d, %v", list, total, err)
 		}
 		w.done()
 		<-w.err
-		if _, _, err := s.Ledger().Differences(context.Background(), stream, 10); err != ErrGone {
+		if _, _, err := s.Ledger().Differences(stream, 10); err != ErrGone {
 			t.Errorf("of a client that is gone: %v", err)
 		}
 		s.Close()

@@ -42,7 +42,7 @@ type Client struct {
 }
 
 // Session is what the provider keeps for one stream. Its methods are called
-// from one goroutine at a time.
+// from several goroutines.
 type Session interface {
 	// State is the newest state, never nil once Changed has fired or Attach has
 	// returned.
@@ -52,6 +52,17 @@ type Session interface {
 	Changed() <-chan struct{}
 	// Close tells that the stream has ended. It is called exactly once.
 	Close()
+}
+
+// Follower is a Session that tells of changes itself, which spares the server
+// a goroutine's waking for each client and change.
+type Follower interface {
+	// Follow is called once, soon after Attach, instead of Changed. push shall be
+	// called after State has begun to return another value, and no lock may be
+	// held that State, Demand or Close takes. It does the client's share of the
+	// work and does not wait for it. Several changes may merge into one call;
+	// after Close it does nothing.
+	Follow(push func())
 }
 
 // Demander is a Session that can produce resources which nobody needs before

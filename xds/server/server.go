@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +28,8 @@ type Server struct {
 	// configuration. Waiting goroutines get tokens in the order of arrival.
 	admitted chan struct{}
 	last     atomic.Uint64
+	// held is about how many bytes all clients' subscriptions take.
+	held atomic.Int64
 
 	closing context.Context
 	close   context.CancelFunc
@@ -69,6 +70,11 @@ func Options() []grpc.ServerOption {
 		// Large configurations leave in few system calls. The buffers are shared:
 		// a connection that rests has none.
 		writeBuffer = 128 << 10
+		// What may come unread from a client. The size is fixed: otherwise each
+		// acknowledgement would be answered by a PING that measures the
+		// connection, and that by the client's.
+		streamWindow = 256 << 10
+		connWindow   = 2 * streamWindow
 	)
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(maxRequestBytes),
@@ -76,6 +82,8 @@ func Options() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(64),
 		grpc.ForceServerCodecV2(codec{encoding.GetCodecV2(proto.Name)}),
 		grpc.WriteBufferSize(writeBuffer),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingEvery, Timeout: pingTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: clientPingsEvery, PermitWithoutStream: true}),
 	}
@@ -124,14 +132,12 @@ func (s *Server) serve(t transport) error {
 // contain keeps a panic in what one client needs from taking the others down
 // with it. The client will come back and try again.
 func (s *Server) contain(st *stream) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			s.cfg.Log.Error("panic while serving a client", "client", st.name(), "panic", p, "stack", string(debug.Stack()))
-			err = status.Errorf(codes.Internal, "the control plane failed for node %s", st.name())
-		}
-	}()
+	defer st.contained(&err)
 	return st.run()
 }
+
+// Held is about how many bytes the subscriptions of all clients take in memory.
+func (s *Server) Held() int64 { return s.held.Load() }
 
 func (s *Server) enter() error {
 	s.mu.Lock()

@@ -1,8 +1,11 @@
 package server
 
 import (
+	"crypto/rand"
 	"errors"
 	"io"
+	"runtime/debug"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -13,29 +16,47 @@ import (
 )
 
 // stream moves one client's messages and frames between its transport and its
-// state machine. All fields belong to run's goroutine.
+// state machine. run's goroutine, which is gRPC's, begins it and waits for its
+// end; another reads, and takes what it read to the machine; whoever changes
+// the state that the client shall have takes that there. What the client is
+// sure to have room for is sent by the one that made it, the rest by a goroutine
+// that lives as long as there is some.
 type stream struct {
 	server *Server
 	t      transport
 	client Client
 
-	machine *machine.Machine
-	session Session
-	state   *xds.State
+	// first brings the first message; after it nothing is read until ready is
+	// closed.
+	first chan *message
+	ready chan struct{}
+	// failed receives why the stream shall end.
+	failed chan error
+	// released is closed when the client keeps nobody waiting any more.
+	released chan struct{}
+	session  Session
+	// salt begins all nonces: a client can't answer what it has not read.
+	salt string
 
-	received chan *message
-	failed   chan error
+	mu sync.Mutex // guards what follows; never held while something is waited for
+	// machine is nil for a client that only asks about the control plane.
+	machine *machine.Machine
+	state   *xds.State
+	ended   bool
+	release func() // nil once it was called
+	// active is when the client last took or answered something, as long as
+	// it keeps others waiting.
+	active time.Time
 
 	// frames wait to be written: at most one for each type, as the machine has
 	// only one of each in flight, and the answers that the client asked for.
-	frames  []*machine.Frame
-	write   chan *machine.Frame
-	written chan error
+	frames []*machine.Frame
+	// writing says that a goroutine is sending.
 	writing bool
-	timeout *time.Timer
-
-	// asked are questions about the machine, which run's goroutine answers.
-	asked chan func(*machine.Machine)
+	// newest is the nonce of the last frame that was sent, unanswered what was
+	// sent since the client last answered the newest: then it had read all.
+	newest     string
+	unanswered int
 
 	// observed is the newest revision whose convergence has been counted, changed
 	// when the first change after it came, pushed that frames were sent since.
@@ -45,26 +66,27 @@ type stream struct {
 	// inspected counts answers to the client's questions about the control
 	// plane.
 	inspected uint64
+	// held is how much of the memory for all clients this one has.
+	held int64
+	// views is the ledger's, kept so that it need not be made each time.
+	views []machine.View
 }
+
+// promptBytes may be on their way to a client without its answer before
+// sending could block: half of what gRPC takes without waiting.
+const promptBytes = 32 << 10
 
 func newStream(s *Server, t transport) *stream {
 	return &stream{
 		server:   s,
 		t:        t,
 		client:   Client{Stream: s.last.Add(1), Since: time.Now()},
-		received: make(chan *message),
+		first:    make(chan *message, 1),
+		ready:    make(chan struct{}),
 		failed:   make(chan error, 1),
-		write:    make(chan *machine.Frame),
-		written:  make(chan error, 1),
-		asked:    make(chan func(*machine.Machine)),
-		timeout:  stoppedTimer(),
+		released: make(chan struct{}),
+		salt:     rand.Text()[:saltLength] + "-",
 	}
-}
-
-func stoppedTimer() *time.Timer {
-	t := time.NewTimer(time.Hour)
-	t.Stop()
-	return t
 }
 
 func (st *stream) name() string {
@@ -85,14 +107,17 @@ func (st *stream) run() error {
 		return err
 	}
 	defer st.server.forget(st.client.Peer.ID)
+	defer st.leave()
 	if st.inspects(first) {
-		return st.serveInspector(first)
+		close(st.released)
+		return st.begin(first)
 	}
 	release, err := st.server.admit(st.t.Context())
 	if err != nil {
 		return err
 	}
 	defer release()
+	st.release, st.active = release, time.Now()
 	if err := st.attach(); err != nil {
 		return err
 	}
@@ -100,12 +125,8 @@ func (st *stream) run() error {
 	ledger := st.server.ledger
 	ledger.connect(st)
 	defer ledger.disconnect(st.client.Stream)
-	defer close(st.write)
-	st.server.goroutines.Go(st.writeAll)
-	if err := st.request(first); err != nil {
-		return err
-	}
-	return st.loop(release)
+	defer st.leave() // before the session is closed
+	return st.begin(first)
 }
 
 // hello waits for the first request, which tells the node.
@@ -114,13 +135,13 @@ func (st *stream) hello() (*message, error) {
 	defer timer.Stop()
 	var first *message
 	select {
-	case first = <-st.received:
+	case first = <-st.first:
 	case err := <-st.failed:
 		return nil, err
 	case <-timer.C:
 		return nil, status.Error(codes.DeadlineExceeded, "no request came")
 	case <-st.server.closing.Done():
-		return nil, status.Error(codes.Unavailable, "the control plane is shutting down")
+		return nil, errClosing()
 	}
 	node, err := xds.DecodeNode(first.node)
 	if err != nil {
@@ -136,6 +157,8 @@ func (st *stream) hello() (*message, error) {
 	return first, nil
 }
 
+func errClosing() error { return status.Error(codes.Unavailable, "the control plane is shutting down") }
+
 func (st *stream) attach() error {
 	session, err := st.server.cfg.Provider.Attach(st.t.Context(), st.client)
 	if err != nil {
@@ -148,81 +171,144 @@ func (st *stream) attach() error {
 	st.state = session.State()
 	l := st.server.cfg.Limits
 	st.machine = machine.New(st.t.delta(), machine.Limits{Names: l.Names, Types: l.Types, FrameBytes: l.FrameBytes}, st.state)
+	st.machine.Salt(st.salt)
 	return nil
 }
 
-// loop is the stream's life after the first request. The client keeps others
-// waiting for admission until it has its first configuration, has used up its
-// time, or does nothing.
-func (st *stream) loop(release func()) error {
+// saltLength is 60 bits' worth of base 32.
+const saltLength = 12
+
+// begin takes in the first message and lives until the stream shall end.
+func (st *stream) begin(first *message) error {
+	var changed <-chan struct{}
+	if f, ok := st.session.(Follower); ok {
+		f.Follow(st.push)
+	} else if st.session != nil {
+		changed = st.session.Changed()
+	}
+	if err := st.handle(first); err != nil {
+		return err
+	}
+	if st.session != nil {
+		st.push() // what came before the session knew whom to tell
+	}
+	close(st.ready)
+	return st.wait(changed)
+}
+
+// wait ends when the stream shall. The client keeps others waiting for admission
+// until it has its first configuration, has used up its time, or does nothing.
+func (st *stream) wait(changed <-chan struct{}) error {
 	limits := &st.server.cfg.Limits
 	admitted, idle := time.NewTimer(limits.AdmittedFor), time.NewTimer(limits.AdmittedIdle)
 	defer admitted.Stop()
 	defer idle.Stop()
-	for {
-		if err := st.flush(); err != nil {
-			return err
-		}
-		if !st.writing && st.machine.Acked() == st.state.Revision {
-			release()
-		}
+	for released := st.released; ; {
 		select {
-		case m := <-st.received:
-			idle.Reset(limits.AdmittedIdle)
-			if err := st.request(m); err != nil {
-				return err
-			}
-		case <-st.session.Changed():
-			st.retarget()
-		case answer := <-st.asked:
-			answer(st.machine)
-		case err := <-st.written:
-			st.writing = false
-			st.timeout.Stop()
-			idle.Reset(limits.AdmittedIdle)
-			if err != nil {
-				return err
-			}
+		case <-changed:
+			st.push()
+		case <-released:
+			released = nil
+			admitted.Stop()
+			idle.Stop()
 		case <-admitted.C:
-			release()
-		case <-idle.C:
-			release()
-		case <-st.timeout.C:
-			return status.Errorf(codes.DeadlineExceeded, "the client did not take a response for %v", st.server.cfg.Limits.SendTimeout)
+			st.letOthers()
+		case now := <-idle.C:
+			if rest := limits.AdmittedIdle - now.Sub(st.lastActive()); rest > 0 {
+				idle.Reset(rest)
+			} else {
+				st.letOthers()
+			}
 		case err := <-st.failed:
 			return err
 		case <-st.server.closing.Done():
-			return status.Error(codes.Unavailable, "the control plane is shutting down")
+			return errClosing()
 		}
 	}
 }
 
-// maxFrames wait at most when a client asks about the control plane.
-const maxFrames = 32
+func (st *stream) lastActive() time.Time {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.active
+}
 
-// request feeds a client's message to the machine.
-func (st *stream) request(m *message) error {
+func (st *stream) letOthers() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.releaseLocked()
+}
+
+func (st *stream) releaseLocked() {
+	if st.release != nil {
+		st.release()
+		st.release = nil
+		close(st.released)
+	}
+}
+
+// leave makes that nothing is done for the client any more. It may be called
+// twice.
+func (st *stream) leave() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.ended = true
+	st.server.held.Add(-st.held)
+	st.held = 0
+}
+
+// fail ends the stream; nil is an end in peace.
+func (st *stream) fail(err error) {
+	select {
+	case st.failed <- err:
+	default: // it ends already
+	}
+}
+
+// contained turns a panic into the end of the stream.
+func (st *stream) contained(err *error) {
+	if p := recover(); p != nil {
+		st.server.cfg.Log.Error("panic while serving a client", "client", st.name(), "panic", p, "stack", string(debug.Stack()))
+		*err = status.Errorf(codes.Internal, "the control plane failed for node %s", st.name())
+	}
+}
+
+// handle takes in a client's message.
+func (st *stream) handle(m *message) (err error) {
+	defer st.contained(&err)
 	if st.inspects(m) {
-		if len(st.frames) > maxFrames {
-			return status.Error(codes.ResourceExhausted, "answers wait to be taken")
-		}
-		f, err := st.inspect(m)
-		if f != nil {
-			st.frames = append(st.frames, f)
-		}
+		return st.inspect(m)
+	}
+	demand, err := st.request(m)
+	if err != nil || demand == nil {
 		return err
 	}
+	if d, ok := st.session.(Demander); ok {
+		d.Demand(demand.TypeURL, demand.Names)
+	}
+	return nil
+}
+
+// request feeds it to the machine.
+func (st *stream) request(m *message) (*machine.Demand, error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.ended:
+		return nil, nil
+	case st.machine == nil:
+		return nil, status.Error(codes.InvalidArgument, "a stream that began by asking for "+inspectPrefix+" types gets nothing else")
+	}
+	st.answeredLocked(m.Nonce)
 	out, err := st.machine.Request(&m.Request)
 	switch {
 	case errors.Is(err, machine.ErrLimit):
-		return status.Error(codes.ResourceExhausted, err.Error())
+		return nil, status.Error(codes.ResourceExhausted, err.Error())
 	case err != nil:
-		return status.Error(codes.InvalidArgument, err.Error())
+		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if out.Demand != nil {
-		if d, ok := st.session.(Demander); ok {
-			d.Demand(out.Demand.TypeURL, out.Demand.Names)
-		}
+	if err := st.holdLocked(int64(st.machine.Held())); err != nil {
+		return nil, err
 	}
 	var nack *Nack
 	if n := out.Nack; n != nil {
@@ -230,89 +316,93 @@ func (st *stream) request(m *message) error {
 		st.server.cfg.Metrics.Refused(n.TypeURL, &st.client)
 		st.server.cfg.Log.Warn("configuration refused", "client", st.name(), "type", xds.ShortType(n.TypeURL), "resources", n.Names, "reason", n.Reason)
 	}
-	st.took(out)
-	st.server.ledger.update(st.client.Stream, st.machine, m.TypeURL, nack)
-	return nil
+	st.tookLocked(out, m.TypeURL, nack)
+	return out.Demand, nil
 }
 
-// retarget takes the newest state. Whatever came between is not needed any
-// more.
-func (st *stream) retarget() {
-	old := st.state
-	st.state = st.session.State()
-	if st.observed == old.Revision {
-		st.changed = st.state.Changed
+// push takes the newest state. Whatever came between is not needed any more.
+// It does not wait for the client, and any goroutine may call it.
+func (st *stream) push() {
+	if err := st.retarget(); err != nil {
+		st.fail(err)
 	}
-	st.took(st.machine.Target(st.state))
-	st.server.ledger.update(st.client.Stream, st.machine, "", nil)
 }
 
-func (st *stream) took(out machine.Out) {
-	st.frames = append(st.frames, out.Frames...)
-	st.pushed = st.pushed || len(out.Frames) > 0
-	if st.machine.Acked() < st.state.Revision || st.observed == st.state.Revision {
-		return
-	}
-	// The first configuration is no change.
-	if st.pushed && st.observed > 0 && !st.changed.IsZero() {
-		st.server.cfg.Metrics.Converged(time.Since(st.changed))
-	}
-	st.observed, st.pushed = st.state.Revision, false
-}
-
-// flush hands the next frame to the writer unless it is busy.
-func (st *stream) flush() error {
-	if st.writing || len(st.frames) == 0 {
+func (st *stream) retarget() (err error) {
+	defer st.contained(&err)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	state := st.session.State()
+	if st.ended || state == st.state {
 		return nil
 	}
-	f := st.frames[0]
-	st.frames = st.frames[1:]
-	st.writing = true
-	st.timeout.Reset(st.server.cfg.Limits.SendTimeout)
-	select {
-	case st.write <- f:
-	case <-st.t.Context().Done():
-		return status.FromContextError(st.t.Context().Err()).Err()
+	if st.observed == st.state.Revision {
+		st.changed = state.Changed
 	}
-	size := 0
-	for _, r := range f.Resources {
-		size += r.Size()
-	}
-	st.server.cfg.Metrics.Pushed(f.TypeURL, size)
+	st.state = state
+	st.tookLocked(st.machine.Target(state), "", nil)
 	return nil
 }
 
-// writeAll owns sending. A send that never comes back ends with the stream,
-// which run ends when it takes too long.
-func (st *stream) writeAll() {
-	for f := range st.write {
-		st.written <- st.t.send(f)
+// tookLocked does what a step of the machine leads to.
+func (st *stream) tookLocked(out machine.Out, typeURL string, nack *Nack) {
+	st.frames = append(st.frames, out.Frames...)
+	st.pushed = st.pushed || len(out.Frames) > 0
+	acked := st.machine.Acked()
+	if acked >= st.state.Revision && st.observed != st.state.Revision {
+		// The first configuration is no change.
+		if st.pushed && st.observed > 0 && !st.changed.IsZero() {
+			st.server.cfg.Metrics.Converged(time.Since(st.changed))
+		}
+		st.observed, st.pushed = st.state.Revision, false
+	}
+	st.views = st.machine.AppendViews(st.views[:0])
+	st.server.ledger.update(st.client.Stream, standing{views: st.views, acked: acked, refusedType: typeURL, nack: nack})
+	st.flushLocked()
+	if st.release != nil && !st.writing && acked == st.state.Revision {
+		st.releaseLocked()
 	}
 }
 
 // read owns receiving, and ends with the stream.
 func (st *stream) read() {
 	allowed := newAllowance(st.server.cfg.Limits.Requests)
-	for {
-		m, err := st.t.receive()
+	for greeted := false; ; greeted = true {
+		m := &message{repeats: st.repeats}
+		err := st.t.receive(m)
 		if err == nil {
 			err = m.check(st.server.cfg.Limits.NameBytes)
+		}
+		switch {
+		case err != nil:
+		case greeted:
+			err = st.handle(m)
+		default:
+			st.first <- m
+			select {
+			case <-st.ready:
+			case <-st.t.Context().Done():
+				return
+			}
+		}
+		if err == nil {
+			if err = allowed.wait(st.t.Context(), m.cost()); err != nil {
+				err = status.FromContextError(err).Err()
+			}
 		}
 		if err != nil {
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
-			st.failed <- err
-			return
-		}
-		select {
-		case st.received <- m:
-		case <-st.t.Context().Done():
-			return
-		}
-		if err := allowed.wait(st.t.Context(), m.cost()); err != nil {
-			st.failed <- status.FromContextError(err).Err()
+			st.fail(err)
 			return
 		}
 	}
+}
+
+// repeats reports whether a client tells names that it has told already.
+func (st *stream) repeats(typeURL string, digest uint64) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.machine != nil && !st.ended && st.machine.Knows(typeURL, digest)
 }

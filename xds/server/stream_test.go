@@ -35,15 +35,18 @@ type wire struct {
 func (w *wire) Context() context.Context { return w.ctx }
 func (w *wire) delta() bool              { return true }
 
-func (w *wire) receive() (*message, error) {
+func (w *wire) prompt() bool { return false }
+
+func (w *wire) receive(m *message) error {
 	select {
-	case m, ok := <-w.in:
+	case asked, ok := <-w.in:
 		if !ok {
-			return nil, io.EOF
+			return io.EOF
 		}
-		return m, nil
+		*m = *asked
+		return nil
 	case <-w.ctx.Done():
-		return nil, w.ctx.Err()
+		return w.ctx.Err()
 	}
 }
 
@@ -248,6 +251,7 @@ func TestLimits(t *testing.T) {
 		if err := <-open(t.Context(), s).err; status.Code(err) != codes.ResourceExhausted {
 			t.Errorf("second stream: %v", err)
 		}
+		synctest.Wait()
 		if !slices.Equal(p.demanded, []string{"EDS/x", "EDS/y"}) {
 			t.Errorf("demanded %v", p.demanded)
 		}

@@ -39,6 +39,7 @@ type options struct {
 	jsonFile string
 	timeout  time.Duration
 	profile  string
+	kinds    string
 	goals    bool
 	plot     string
 	custom   scenario
@@ -54,6 +55,7 @@ func main() {
 	flag.StringVar(&o.jsonFile, "json", "", "also write the figures to this file")
 	flag.DurationVar(&o.timeout, "timeout", 3*time.Minute, "limit for each step of a scenario")
 	flag.StringVar(&o.profile, "pause", "", "wait for a key before each of these steps: connect, endpoint, route, churn (comma-separated), to attach a profiler")
+	flag.StringVar(&o.kinds, "kinds", "endpoint,route", "the kinds of changes that are made")
 	flag.BoolVar(&o.goals, "strict", false, "fail when a goal is missed")
 	flag.StringVar(&o.plot, "plot", "", "measure what one change costs as the mesh grows, and draw it into this SVG file")
 	flag.IntVar(&o.custom.services, "services", 0, "run one scenario of so many services instead of the list")

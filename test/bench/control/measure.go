@@ -119,7 +119,7 @@ func (b *bench) steps(ctx context.Context, follow func(*client)) error {
 	if err := b.connect(ctx, follow); err != nil {
 		return err
 	}
-	for _, kind := range []string{"endpoint", "route"} {
+	for _, kind := range strings.Split(b.kinds, ",") {
 		b.pause(kind)
 		for _, way := range []string{"files", "api"} {
 			r, err := b.change(ctx, kind, way)

@@ -26,7 +26,7 @@ type Difference struct {
 // how many there are.
 func (m *Machine) Differences(most int) (list []Difference, total int) {
 	for _, s := range m.types {
-		for _, d := range s.differences(m.state.Set(s.url)) {
+		for _, d := range s.differences(s.target) {
 			if total++; len(list) < most {
 				list = append(list, d)
 			}

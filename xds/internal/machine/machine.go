@@ -15,6 +15,7 @@
 package machine
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -43,8 +44,13 @@ type Request struct {
 	Refused bool
 	Reason  string
 
-	// Names is the whole subscription, state-of-the-world only.
-	Names []string
+	// Names is the whole subscription, state-of-the-world only. Digest, if not
+	// 0, is the names' digest. A request that answers a response and has the
+	// digest of which the machine says that it Knows may leave the names out and
+	// set Repeats.
+	Names   []string
+	Digest  uint64
+	Repeats bool
 
 	// Subscribe and Unsubscribe change the subscription, Initial tells the
 	// versions held from an earlier stream; delta only.
@@ -92,7 +98,12 @@ type Machine struct {
 	// types is sorted in the order of additions.
 	types []*subscription
 	names int
-	nonce uint64
+	// nameBytes is the length of all names subscribed to.
+	nameBytes int
+	nonce     uint64
+	salt      string
+	// changes is what next needs while it runs.
+	changes []change
 	// warming holds, for clusters that were sent while their endpoints have not
 	// been sent since, what these endpoints then were: a client takes a new or
 	// changed cluster into use only after hearing of its endpoints, unchanged
@@ -109,9 +120,33 @@ func New(delta bool, limits Limits, state *xds.State) *Machine {
 	return &Machine{delta: delta, limits: limits, state: state}
 }
 
+// Held is about how many bytes the client's subscriptions take in memory.
+// Resources, which all clients share, are not counted.
+func (m *Machine) Held() int {
+	const (
+		name  = 56 // in a map, its text apart
+		other = 80
+	)
+	held := m.nameBytes + m.names*name
+	for _, s := range m.types {
+		held += (len(s.over) + len(s.refused) + len(s.owed)) * other
+		if f := s.inflight; f != nil {
+			held += (len(f.resources)+len(f.removed))*16 + len(f.overtaken)*name
+		}
+	}
+	return held
+}
+
+// Salt is what all nonces shall begin with. A client that can't guess it can't
+// answer what it has not read.
+func (m *Machine) Salt(salt string) { m.salt = salt }
+
 // Target replaces the state that the client shall have.
 func (m *Machine) Target(state *xds.State) Out {
 	m.state = state
+	for _, s := range m.types {
+		s.target = state.Set(s.url)
+	}
 	return Out{Frames: m.next()}
 }
 
@@ -147,9 +182,25 @@ func (m *Machine) Request(r *Request) (Out, error) {
 	return out, nil
 }
 
+// find is the place of the type's subscription among those of the others.
+func (m *Machine) find(typeURL string) (place int, found bool) {
+	for i, s := range m.types {
+		if s.url == typeURL {
+			return i, true
+		}
+	}
+	return slices.BinarySearchFunc(m.types, typeURL, func(s *subscription, url string) int { return xds.CompareTypes(s.url, url) })
+}
+
+// count notes by how many names, 0 or 1, the subscriptions grew or shrank.
+func (m *Machine) count(n int, name string) {
+	m.names += n
+	m.nameBytes += n * len(name)
+}
+
 // subscription finds or begins the type's.
 func (m *Machine) subscription(typeURL string) (s *subscription, fresh bool, err error) {
-	i, found := slices.BinarySearchFunc(m.types, typeURL, func(s *subscription, url string) int { return xds.CompareTypes(s.url, url) })
+	i, found := m.find(typeURL)
 	if found {
 		return m.types[i], false, nil
 	}
@@ -160,6 +211,7 @@ func (m *Machine) subscription(typeURL string) (s *subscription, fresh bool, err
 		return nil, false, fmt.Errorf("%w: more than %d types", ErrLimit, m.limits.Types)
 	}
 	s = newSubscription(typeURL)
+	s.target = m.state.Set(typeURL)
 	m.types = slices.Insert(m.types, i, s)
 	return s, true, nil
 }
@@ -167,7 +219,7 @@ func (m *Machine) subscription(typeURL string) (s *subscription, fresh bool, err
 // changeDelta applies what a delta request says about the subscription and
 // returns the names that the state lacks.
 func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing []string) {
-	target := m.state.Set(s.url)
+	target := s.target
 	if fresh && len(r.Subscribe) == 0 && len(r.Unsubscribe) == 0 && !xds.ByNameOnly(s.url) {
 		s.subscribeAll()
 	}
@@ -183,7 +235,7 @@ func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing 
 			name = there.Name // one string for all clients
 		}
 		doubtful := s.doubtful(name)
-		m.names += s.subscribe(name)
+		m.count(s.subscribe(name), name)
 		if doubtful {
 			// In no known version: it is sent again, or taken away if the state has
 			// given it up by then.
@@ -199,7 +251,7 @@ func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing 
 			s.unsubscribeAll()
 			continue
 		}
-		m.names -= s.unsubscribe(name)
+		m.count(-s.unsubscribe(name), name)
 		if s.wildcard && s.in(target, name) == nil {
 			s.owed[name] = struct{}{}
 		}
@@ -212,17 +264,20 @@ func (m *Machine) changeDelta(s *subscription, r *Request, fresh bool) (missing 
 
 // changeSotW applies the names of a state-of-the-world request.
 func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing []string) {
-	target := m.state.Set(s.url)
+	target := s.target
+	digest := r.Digest
+	if digest == 0 && len(r.Names) > 0 {
+		digest = digestOf(r.Names)
+	}
+	if !fresh && r.Nonce != "" && (r.Repeats || digest != 0 && digest == s.told) {
+		return nil // the client repeats all its names with each answer
+	}
 	all := slices.Contains(r.Names, xds.Wildcard)
 	if len(r.Names) == 0 && !xds.ByNameOnly(s.url) && len(s.names) == 0 && (fresh || s.wildcard) {
 		all = true
 	}
 	if !fresh && r.Nonce == "" {
 		s.restart()
-	}
-	digest := digestOf(r.Names)
-	if !fresh && r.Nonce != "" && len(r.Names) > 0 && digest == s.told {
-		return nil // the client repeats all its names with each answer
 	}
 	s.told = digest
 	switch {
@@ -246,7 +301,7 @@ func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing [
 		if there != nil {
 			name = there.Name // one string for all clients
 		}
-		m.names += s.subscribe(name)
+		m.count(s.subscribe(name), name)
 		s.owes = true
 		if there == nil && !s.exists(name, target) {
 			missing = append(missing, name)
@@ -254,7 +309,7 @@ func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing [
 	}
 	for name := range s.names {
 		if _, ok := wanted[name]; !ok {
-			m.names -= s.unsubscribe(name)
+			m.count(-s.unsubscribe(name), name)
 		}
 	}
 	return missing
@@ -263,19 +318,46 @@ func (m *Machine) changeSotW(s *subscription, r *Request, fresh bool) (missing [
 // namesSeed makes digests of this process.
 var namesSeed = maphash.MakeSeed()
 
+// NamesSeed is what digests of names begin with.
+func NamesSeed() maphash.Seed { return namesSeed }
+
+// DigestName adds a name to a digest, DigestOf is the digest of all that were
+// added; it is never 0.
+func DigestName(h *maphash.Hash, name []byte) {
+	digestLength(h, len(name))
+	h.Write(name)
+}
+
+// DigestOf is explained at DigestName.
+func DigestOf(h *maphash.Hash) uint64 { return h.Sum64() | 1 }
+
+// digestLength keeps apart names that are divided differently.
+func digestLength(h *maphash.Hash, n int) {
+	var length [4]byte
+	binary.LittleEndian.PutUint32(length[:], uint32(n))
+	h.Write(length[:])
+}
+
 func digestOf(names []string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(namesSeed)
 	for _, name := range names {
-		maphash.WriteComparable(&h, len(name))
+		digestLength(&h, len(name))
 		h.WriteString(name)
 	}
-	return h.Sum64()
+	return DigestOf(&h)
+}
+
+// Knows reports whether the digest is that of the names that the client told
+// last, so that a request which answers a response need not be read for them.
+func (m *Machine) Knows(typeURL string, digest uint64) bool {
+	i, found := m.find(typeURL)
+	return found && m.types[i].told == digest
 }
 
 func (m *Machine) newNonce() string {
 	m.nonce++
-	return strconv.FormatUint(m.nonce, 10)
+	return m.salt + strconv.FormatUint(m.nonce, 10)
 }
 
 // Revision of the newest state.

@@ -14,7 +14,12 @@ import (
 // until the client has answered. When nothing is to be added any more it goes
 // down the ranks and takes away.
 func (m *Machine) next() []*Frame {
-	changes := make([]change, len(m.types))
+	if len(m.changes) != len(m.types) {
+		m.changes = make([]change, len(m.types))
+	}
+	changes := m.changes
+	clear(changes)
+	defer clear(changes) // what changed is not kept alive
 	frames, quiet := m.additions(changes)
 	if quiet {
 		frames = append(frames, m.removals(changes)...)
@@ -41,7 +46,7 @@ func (m *Machine) additions(changes []change) (frames []*Frame, quiet bool) {
 	for i, s := range m.types {
 		wants := s.inflight != nil
 		if !wants {
-			target := m.state.Set(s.url)
+			target := s.target
 			s.forgive(target)
 			c := m.pending(s, target)
 			changes[i] = c
@@ -68,7 +73,7 @@ func (m *Machine) removals(changes []change) (frames []*Frame) {
 			break
 		}
 		c := &changes[i]
-		target := m.state.Set(s.url)
+		target := s.target
 		switch {
 		case len(c.removes) == 0 || s.inflight != nil:
 		case !m.delta && !s.full():
@@ -382,7 +387,7 @@ func (m *Machine) noteWarming(s *subscription, sent []*xds.Resource) {
 func (m *Machine) settle(changes []change) {
 	idle := !slices.ContainsFunc(m.types, func(s *subscription) bool { return s.inflight != nil })
 	for i, s := range m.types {
-		target := m.state.Set(s.url)
+		target := s.target
 		complete := changes[i].empty()
 		if s.inflight != nil || !complete && !idle {
 			continue

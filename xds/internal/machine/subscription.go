@@ -14,6 +14,9 @@ type subscription struct {
 	// collections says that a name may stand for all resources of a collection.
 	collections bool
 
+	// target is the newest state's set.
+	target *xds.Set
+
 	wildcard bool
 	names    map[string]struct{}
 	// told is a digest of the names in the last request, state-of-the-world only.

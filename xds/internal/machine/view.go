@@ -33,14 +33,16 @@ type Refusal struct {
 }
 
 // Views tells where each subscribed type stands, in the order of additions.
-func (m *Machine) Views() []View {
-	out := make([]View, 0, len(m.types))
+func (m *Machine) Views() []View { return m.AppendViews(make([]View, 0, len(m.types))) }
+
+// AppendViews appends what Views returns.
+func (m *Machine) AppendViews(out []View) []View {
 	for _, s := range m.types {
 		v := View{
 			TypeURL:        s.url,
 			Names:          len(s.names),
 			Wildcard:       s.wildcard,
-			Wanted:         m.state.Set(s.url),
+			Wanted:         s.target,
 			Acked:          s.acked,
 			WantedRevision: m.state.Revision,
 			AckedRevision:  s.ackedRevision,
