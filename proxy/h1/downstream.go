@@ -336,7 +336,7 @@ func (c *Conn) Respond(h *http1.Head, first exchange.Piece) error {
 		o := takeOutgoing()
 		defer o.give()
 		o.b = http1.AppendEnd(http1.AppendResponse(o.b, h))
-		_, err := c.conn.Write(o.b)
+		_, err := c.conn.Answer(o.b)
 		return err
 	}
 	c.chooseFraming(h)
@@ -362,7 +362,7 @@ func (c *Conn) Respond(h *http1.Head, first exchange.Piece) error {
 		out = appendPiece(out, c.framing, first, nil)
 	}
 	o.b = out
-	if _, err := c.conn.Write(out); err != nil {
+	if _, err := c.conn.Answer(out); err != nil {
 		c.closing = true
 		return c.failed(err)
 	}
@@ -394,7 +394,7 @@ func (c *Conn) Write(p exchange.Piece, trailers *header.List) error {
 		data = o.b
 	}
 	if len(data) > 0 {
-		if _, err := c.conn.Write(data); err != nil {
+		if _, err := c.conn.Answer(data); err != nil {
 			c.closing = true
 			return c.failed(err)
 		}

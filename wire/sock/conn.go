@@ -29,6 +29,8 @@ type Conn struct {
 	prefix []byte
 	// inline is true inside the serving callback.
 	inline bool
+	// answering is true inside Answer inside the serving callback.
+	answering bool
 	// held is true while Serve is inside the callback or waits for it, which keeps the descriptor from being closed;
 	// closed says that Serve is to close the connection on its way out.
 	held, closed atomic.Bool

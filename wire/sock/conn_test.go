@@ -96,7 +96,7 @@ func (s *lines) Serve(n int) Next {
 		if s.onLine != nil {
 			s.onLine(s.buf[:end])
 		}
-		if _, err := s.c.Write(s.buf[:end]); err != nil || bytes.HasPrefix(s.buf[:end], []byte("quit")) {
+		if _, err := s.c.Answer(s.buf[:end]); err != nil || bytes.HasPrefix(s.buf[:end], []byte("quit")) {
 			return Close
 		}
 		s.served++
@@ -448,6 +448,35 @@ func TestAbortEndsReaderAndWriterForGood(t *testing.T) {
 		if _, err := c.Read(make([]byte, 1)); reasonOf(err) != ReasonInterrupted {
 			t.Errorf("a later read gives %v", err)
 		}
+	})
+}
+
+// TestLongAnswer answers with more than the socket takes, and aborts another such answer.
+func TestLongAnswer(t *testing.T) {
+	forKinds(t, func(t *testing.T, c *Conn, peer net.Conn) {
+		long := bytes.Repeat([]byte("0123456789abcdef"), 1<<19)
+		answered := make(chan error, 2)
+		s := &lines{}
+		s.onLine = func([]byte) {
+			_, err := s.c.Answer(long)
+			answered <- err
+		}
+		done := serve(c, s)
+		say(t, peer, "a\n", string(long)+"a\n")
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		if _, err := peer.Write([]byte("a\n")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(peer, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		c.Abort()
+		if err := <-answered; reasonOf(err) != ReasonInterrupted {
+			t.Errorf("an answer that was aborted gives %v", err)
+		}
+		<-done
 	})
 }
 

@@ -19,8 +19,9 @@
 // # Goroutines
 //
 // A Conn has one reader and one writer at a time, which may be the same or two goroutines. Serve, Read, WriteRead,
-// Unread, SetReadDeadline and Watch belong to the reader; Write, Write2 and CloseWrite to the writer. Close,
-// Interrupt, Nudge, Gone and the addresses may be used by anybody at any time. The package starts no goroutine.
+// Unread, SetReadDeadline and Watch belong to the reader; Write, Write2 and CloseWrite to the writer. Answer is for
+// a session that is both. Close, Interrupt, Nudge, Gone and the addresses may be used by anybody at any time. The package
+// starts no goroutine.
 //
 // # Deadlines
 //

@@ -55,6 +55,18 @@ func (c *Conn) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Answer is Write for the session of Serve on its own connection, which is cheaper inside the serving callback. Nobody
+// else may write meanwhile.
+func (c *Conn) Answer(p []byte) (int, error) {
+	if !c.inline {
+		return c.Write(p)
+	}
+	c.answering = true
+	n, err := c.Write(p)
+	c.answering = false
+	return n, err
+}
+
 // Write2 writes all of a, then all of b, in one system call where that is possible.
 func (c *Conn) Write2(a, b []byte) error {
 	if err := c.write(a, b); err != nil {

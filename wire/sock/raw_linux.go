@@ -35,6 +35,7 @@ type rawTransport struct {
 	// seasoned is set after the first time that a read found nothing. One-shot clients send their FIN with their only
 	// request; reading once more after the first request finds it at once.
 	seasoned bool
+	fd       uintptr // the descriptor, for Answer inside the serving callback
 
 	readFn, exchangeFn, serveFn func(fd uintptr) bool
 	checkFn                     func(fd uintptr)
@@ -171,10 +172,14 @@ func (t *rawTransport) checkLayer(fd uintptr) error {
 	return t.c.unsolicited(buf.b[:n])
 }
 
-// write implements transport.
+// write implements transport. For Answer inside the serving callback the descriptor is held already, and only if the
+// socket is full does the poller have to be asked.
 func (t *rawTransport) write(a, b []byte) error {
 	t.wa, t.wb, t.werr = a, b, nil
-	err := t.rc.Write(t.writeFn)
+	var err error
+	if !t.c.answering || !t.onWrite(t.fd) {
+		err = t.rc.Write(t.writeFn)
+	}
 	if err == nil {
 		err = t.werr
 	}
@@ -292,6 +297,7 @@ func (t *rawTransport) serve(s Session) (Next, error) {
 
 // onServe reads and serves until the socket is empty.
 func (t *rawTransport) onServe(fd uintptr) bool {
+	t.fd = fd
 	for {
 		n, full, errno := t.fill(fd)
 		switch {
