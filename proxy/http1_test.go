@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bufio"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -243,4 +244,43 @@ func TestLocalRepliesHaveTheRoutesHeaders(t *testing.T) {
 	check(t, b.exchange("GET /dead HTTP/1.1\r\nHost: x\r\nX-Envoy-Fault-Abort-Request: 418\r\n\r\n"), " 418 ", mine)
 	check(t, b.exchange("GET /created?q HTTP/1.1\r\nHost: x:1\r\n\r\n"), " 201 ", mine, "location: http://x:1/created?q\r\n")
 	check(t, b.exchange("GET /none HTTP/1.1\r\nHost: x\r\n\r\n"), " 404 ", "!x-stamp", last)
+}
+
+// TestProxyProtocolOutKeepsConnections: a client's requests share a connection that tells the server who the client is.
+func TestProxyProtocolOutKeepsConnections(t *testing.T) {
+	headers := make(chan string, 10)
+	server := serveTCP(t, func(nc net.Conn) {
+		br := bufio.NewReader(nc)
+		line, err := br.ReadString('\n')
+		if err != nil {
+			return
+		}
+		headers <- line
+		for {
+			if _, err := http.ReadRequest(br); err != nil {
+				return
+			}
+			io.WriteString(nc, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok") //nolint:errcheck // the client sees it
+		}
+	})
+	b := newBed(t)
+	b.cluster("told", server).ProxyProtocol = 1
+	b.listen(manager(t, b.route("/", "told")))
+	for range 2 {
+		nc, br := b.dial()
+		for range 3 {
+			if resp := send(t, nc, br, plainGet); resp.StatusCode != 200 {
+				t.Fatalf("status %d", resp.StatusCode)
+			}
+		}
+		from := nc.LocalAddr().(*net.TCPAddr)
+		to := nc.RemoteAddr().(*net.TCPAddr)
+		want := fmt.Sprintf("PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n", from.Port, to.Port)
+		if got := <-headers; got != want {
+			t.Errorf("the server was told %q, not %q", got, want)
+		}
+	}
+	if len(headers) > 0 {
+		t.Errorf("%d connections more", len(headers))
+	}
 }

@@ -72,6 +72,12 @@ type Link struct {
 	Local netip.AddrPort
 	host  *Host
 	shard uint32
+	since sock.Instant // when it was opened
+}
+
+// old tells whether the connection has been open for that long. A nil link is not.
+func (l *Link) old(limit time.Duration, now sock.Instant) bool {
+	return l != nil && now.Sub(l.since) >= limit
 }
 
 // Connect opens a connection for the caller alone, TLS and all, within the cluster's connect timeout. The caller ends
@@ -158,7 +164,7 @@ func (h *Host) openAt(ctx context.Context, network, address string, o *ConnectOp
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", address, err)
 	}
-	l := &Link{Conn: sock.New(nc), Local: localOf(nc), host: h, shard: o.Shard}
+	l := &Link{Conn: sock.New(nc), Local: localOf(nc), host: h, shard: o.Shard, since: sock.Now()}
 	if err := h.handshake(l, o, timeout); err != nil {
 		// The connection is given up; the handshake's error is what counts.
 		_ = l.Conn.Close()

@@ -65,7 +65,9 @@ type clientKey struct{ sni, alpn string }
 type hostShard struct {
 	mu    sync.Mutex
 	pools []*pool
-	_     [24]byte
+	// clients are the pools of connections that begin with a PROXY header; nil as long as there are none.
+	clients map[clientPoolKey]*pool
+	_       [16]byte
 }
 
 func newHost(c *Cluster, key hostKey, e *plan.Endpoint) *Host {
@@ -154,6 +156,9 @@ func (h *Host) eachPool(f func(*pool)) {
 		s := &h.shards[i]
 		s.mu.Lock()
 		pools := append([]*pool(nil), s.pools...)
+		for _, p := range s.clients {
+			pools = append(pools, p)
+		}
 		s.mu.Unlock()
 		for _, p := range pools {
 			f(p)

@@ -16,11 +16,12 @@ import (
 
 // mux is an HTTP/2 connection to a host.
 type mux struct {
-	pool  *pool
-	link  *Link
-	conn  *http2.Conn
-	used  atomic.Uint64 // exchanges begun
-	idled atomic.Int64  // when the last stream ended, a sock.Instant; 0 while there are streams
+	pool   *pool
+	link   *Link
+	conn   *http2.Conn
+	used   atomic.Uint64 // exchanges begun
+	ending atomic.Bool   // it has been open for as long as it may
+	idled  atomic.Int64  // when the last stream ended, a sock.Instant; 0 while there are streams
 }
 
 // exchange2 opens a stream on a connection that has room, or makes a connection.
@@ -63,8 +64,9 @@ func (h *Host) Room(a *Ask) (h2.Room, bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	limit := h.cluster.Config().Protocol.MaxConnectionDuration
 	for _, m := range p.muxes {
-		if m.conn.Available() > 0 {
+		if m.conn.Available() > 0 && (limit <= 0 || !m.link.old(limit, sock.Now())) {
 			m.idled.Store(0)
 			m.used.Add(1)
 			return h2.Room{Conn: m.conn, Scheme: m.scheme(), Local: m.link.Local}, true
@@ -79,8 +81,9 @@ func (p *pool) roomy(fresh bool) (*mux, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !fresh {
+		limit := p.host.cluster.Config().Protocol.MaxConnectionDuration
 		for _, m := range p.muxes {
-			if m.conn.Available() > 0 {
+			if m.conn.Available() > 0 && (limit <= 0 || !m.link.old(limit, sock.Now())) {
 				return m, nil
 			}
 		}
@@ -119,7 +122,7 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 	m.conn.OnIdle(func() {
 		m.idled.Store(int64(sock.Now()))
 		// A connection that was being made when its host was removed is nobody else's to end.
-		if p.variant.alone || p.host.removed.Load() {
+		if p.unkept.Load() || p.host.removed.Load() {
 			c.set.run(m.conn.Drain)
 		}
 	})
@@ -134,8 +137,11 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 // adopt1 makes an HTTP/1 exchange on a connection whose server chose that.
 func (p *pool) adopt1(l *Link, a *Ask) exchange.Upstream {
 	plain := p
-	if !p.variant.alone {
-		plain = p.host.pool(p.shard, variant{alpn: p.variant.alpn, sni: p.variant.sni})
+	switch v := (variant{alpn: p.variant.alpn, sni: p.variant.sni}); {
+	case p.client != client{}:
+		plain = p.host.clientPool(p.shard, v, p.client)
+	case !p.unkept.Load():
+		plain = p.host.pool(p.shard, v)
 	}
 	u := h1.NewUpstream(l.Conn, l.Local, nil, plain)
 	plain.mu.Lock()
@@ -175,13 +181,18 @@ func (m *mux) run() {
 
 // sweep2 closes HTTP/2 connections that have idled for too long.
 func (p *pool) sweep2(now sock.Instant, timeout time.Duration) {
-	if timeout <= 0 {
-		return
-	}
 	p.mu.Lock()
 	muxes := slices.Clone(p.muxes)
 	p.mu.Unlock()
+	limit := p.host.cluster.Config().Protocol.MaxConnectionDuration
 	for _, m := range muxes {
+		if limit > 0 && m.link.old(limit, now) && !m.ending.Swap(true) {
+			p.host.cluster.Stats.Inc(p.shard, CxMaxDuration)
+			m.conn.Drain()
+		}
+		if timeout <= 0 {
+			continue
+		}
 		if m.conn.Streams() == 0 {
 			m.idled.CompareAndSwap(0, int64(now)) // whoever asked for room has not opened a stream after all
 		}

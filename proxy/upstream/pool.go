@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
@@ -17,8 +18,6 @@ type variant struct {
 	http2 bool
 	alpn  *string // first element of the ALPN list of the plan; nil for the cluster's own
 	sni   string
-	// alone is for connections that begin with a PROXY header: each tells of one client and serves one exchange.
-	alone bool
 }
 
 // pool holds the HTTP connections of one host, shard and variant.
@@ -26,6 +25,11 @@ type pool struct {
 	host    *Host
 	shard   uint32
 	variant variant
+	// client is whom the connections' PROXY header tells of; the zero value for those that begin with none.
+	client client
+	// unkept says that connections are closed after their exchange, because there are too many clients, or because the
+	// pool is not in the host's table any more. It is set with mu held.
+	unkept atomic.Bool
 
 	mu    sync.Mutex
 	idle  []*h1.Upstream // newest last
@@ -73,11 +77,13 @@ func (h *Host) poolFor(a *Ask) *pool {
 		v.http2 = cfg.TLSFor(h.Endpoint()) != nil
 	}
 	if cfg.ProxyProtocolFor(h.Endpoint()) != 0 {
-		v.alone = true
-		return &pool{host: h, shard: a.Shard, variant: v}
+		return h.clientPool(a.Shard, v, client{a.Source, a.Destination})
 	}
 	return h.pool(a.Shard, v)
 }
+
+// same tells whether requests for one pool can be served by the connections of the other.
+func (p *pool) same(o *pool) bool { return p == o || p.variant == o.variant && p.client == o.client }
 
 func (p *pool) exchange1(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 	if !a.Fresh {
@@ -95,23 +101,47 @@ func (p *pool) exchange1(ctx context.Context, a *Ask) (exchange.Upstream, error)
 }
 
 func (p *pool) takeIdle() *h1.Upstream {
+	limit := p.host.cluster.Config().Protocol.MaxConnectionDuration
+	for {
+		u, old := p.popIdle(limit)
+		if !old {
+			return u
+		}
+		p.host.cluster.Stats.Inc(p.shard, CxMaxDuration)
+		u.Discard()
+	}
+}
+
+// popIdle takes the newest idle connection; old says that it has been open for as long as it may.
+func (p *pool) popIdle(limit time.Duration) (u *h1.Upstream, old bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := len(p.idle)
 	if n == 0 {
-		return nil
+		return nil, false
 	}
-	u := p.idle[n-1]
+	u = p.idle[n-1]
 	p.idle[n-1] = nil
 	p.idle = p.idle[:n-1]
-	return u
+	return u, limit > 0 && p.links[u].old(limit, sock.Now())
+}
+
+// outlived tells whether a connection that comes back has been open for as long as it may.
+func (p *pool) outlived(u *h1.Upstream) bool {
+	limit := p.host.cluster.Config().Protocol.MaxConnectionDuration
+	if limit <= 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.links[u].old(limit, sock.Now())
 }
 
 // spare takes an idle connection that will do from any shard. Where there is none it closes one of the cluster's that
 // idles towards another host, or with other TLS, so that one can be opened in its place.
 func (p *pool) spare() (u *h1.Upstream) {
 	p.host.eachPool(func(o *pool) {
-		if u == nil && o.variant == p.variant {
+		if u == nil && o.same(p) {
 			u = o.takeIdle()
 		}
 	})
@@ -172,10 +202,15 @@ func (p *pool) open1(ctx context.Context, a *Ask) (*h1.Upstream, error) {
 func (p *pool) Idle(u *h1.Upstream) {
 	c := p.host.cluster
 	limit := c.Config().MaxRequestsPerConnection
-	if p.variant.alone || p.host.removed.Load() || limit > 0 && uint32(u.Exchanges()) >= limit {
+	if p.unkept.Load() || p.host.removed.Load() || limit > 0 && uint32(u.Exchanges()) >= limit {
 		if limit > 0 && uint32(u.Exchanges()) >= limit {
 			c.Stats.Inc(p.shard, CxMaxRequests)
 		}
+		u.Discard()
+		return
+	}
+	if p.outlived(u) {
+		c.Stats.Inc(p.shard, CxMaxDuration)
 		u.Discard()
 		return
 	}
@@ -184,8 +219,14 @@ func (p *pool) Idle(u *h1.Upstream) {
 	}
 	u.IdleSince = sock.Now()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.idle = append(p.idle, u)
+	kept := !p.unkept.Load()
+	if kept {
+		p.idle = append(p.idle, u)
+	}
+	p.mu.Unlock()
+	if !kept {
+		u.Discard()
+	}
 }
 
 // Gone implements h1.Owner.
@@ -216,6 +257,9 @@ func (p *pool) closeIdle() {
 
 // sweep closes connections that have idled for too long, or that the server has closed.
 func (p *pool) sweep(now sock.Instant, timeout time.Duration) {
+	if p.client != (client{}) && (timeout <= 0 || timeout > clientIdle) {
+		timeout = clientIdle
+	}
 	var old []*h1.Upstream
 	p.mu.Lock()
 	p.idle = slices.DeleteFunc(p.idle, func(u *h1.Upstream) bool {

@@ -231,5 +231,6 @@ func (c *Cluster) sweep(now sock.Instant) {
 	c.mu.Unlock()
 	for _, h := range hosts {
 		h.eachPool(func(p *pool) { p.sweep(now, timeout) })
+		h.forgetClients()
 	}
 }

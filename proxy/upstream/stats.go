@@ -15,6 +15,7 @@ const (
 	CxDestroyRemote
 	CxIdleTimeout
 	CxMaxRequests
+	CxMaxDuration
 	CxOverflow
 	CxHTTP1Total
 	CxHTTP2Total
@@ -63,6 +64,7 @@ var statNames = [statCount]string{
 	CxTotal: "upstream_cx_total", CxActive: "upstream_cx_active", CxConnectFail: "upstream_cx_connect_fail",
 	CxConnectTimeout: "upstream_cx_connect_timeout", CxDestroy: "upstream_cx_destroy",
 	CxDestroyRemote: "upstream_cx_destroy_remote", CxIdleTimeout: "upstream_cx_idle_timeout",
+	CxMaxDuration: "upstream_cx_max_duration_reached",
 	CxMaxRequests: "upstream_cx_max_requests", CxOverflow: "upstream_cx_overflow",
 	CxHTTP1Total: "upstream_cx_http1_total", CxHTTP2Total: "upstream_cx_http2_total",
 	CxRxBytes: "upstream_cx_rx_bytes_total", CxTxBytes: "upstream_cx_tx_bytes_total",

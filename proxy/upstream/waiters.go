@@ -81,7 +81,7 @@ func (w *waiters) give(p *pool, u *h1.Upstream) bool {
 		return false
 	}
 	for i, o := range w.list {
-		if o.pool.host == p.host && o.pool.variant == p.variant {
+		if o.pool.host == p.host && o.pool.same(p) {
 			w.list = slices.Delete(w.list, i, i+1)
 			w.n.Add(-1)
 			w.mu.Unlock()
