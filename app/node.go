@@ -37,7 +37,7 @@ func newProxy(c server.Client, mesh *model.Mesh) *model.Proxy {
 		BindPorts: parsePorts(n.Meta(metaBindPorts)),
 	}
 	if vhds := n.Meta(dataplane.MetaVHDS); vhds != "" {
-		p.Metadata = map[string]string{dataplane.MetaVHDS: vhds}
+		p.Metadata = map[string]string{dataplane.MetaVHDS: vhds, dataplane.MetaOnDemand: n.Meta(dataplane.MetaOnDemand)}
 	}
 	if n.Type == xds.RouterNode {
 		p.Type = model.GatewayProxy

@@ -48,6 +48,10 @@ func discoveryOptions(c *Config, h *identity.Holder, roots *x509.CertPool) []grp
 // hosts one by one.
 const MetaVHDS = "LATEEN_VHDS"
 
+// MetaOnDemand is the one by which it says that it can ask for what its workload
+// uses, instead of being told of the whole mesh.
+const MetaOnDemand = "LATEEN_ON_DEMAND"
+
 // node is what the proxy says of itself.
 func node(c *Config) *xds.Node {
 	n := &xds.Node{
@@ -63,6 +67,7 @@ func node(c *Config) *xds.Node {
 	}
 	n.IPs = append(n.IPs, c.Address)
 	n.SetMeta(MetaVHDS, "true")
+	n.SetMeta(MetaOnDemand, "true")
 	for name, value := range c.Metadata {
 		n.SetMeta(name, value)
 	}

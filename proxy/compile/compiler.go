@@ -23,6 +23,8 @@ type Compiler struct {
 	ReadFile func(path string) ([]byte, error)
 	// Getenv reads environment variables that inline secrets name; nil where that isn't allowed.
 	Getenv func(name string) (string, bool)
+	// Demand is what listeners and route configurations get that have more to ask for; nil where nobody can be asked.
+	Demand *plan.Demand
 }
 
 // Needs are the resources that a compiled resource refers to and that may come by discovery.

@@ -56,7 +56,7 @@ func (c *Compiler) resource(kind plan.Kind, name string, body *anypb.Any) (out C
 		}
 		got = m.GetName()
 		out.RouteConfig, out.Needs, err = c.RouteConfig(&m)
-		if err == nil && len(out.Needs.VirtualHosts) > 0 {
+		if err == nil && (len(out.Needs.VirtualHosts) > 0 || out.RouteConfig.Demand != nil) {
 			out.Hosts, err = c.hosts(&m)
 		}
 	case plan.KindCluster:

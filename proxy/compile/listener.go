@@ -70,6 +70,9 @@ func (b *listenerBuilder) build(l *listenerv3.Listener) (*plan.Listener, error) 
 		KeepAlive:        keepAlive(l.GetTcpKeepalive()),
 		Metadata:         metadata(l.GetMetadata()),
 	}
+	if onDemand(out.Metadata) {
+		out.Demand = b.Demand
+	}
 	var err error
 	if out.FilterTimeout, err = duration(l.GetListenerFiltersTimeout(), defaultListenerTimeout); err != nil {
 		return nil, at(err, "listener_filters_timeout")

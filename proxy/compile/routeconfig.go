@@ -35,10 +35,18 @@ func (c *Compiler) RouteConfig(rc *routev3.RouteConfiguration) (*plan.RouteConfi
 		if err != nil {
 			return nil, Needs{}, at(err, "vhds")
 		}
-		b.needs.VirtualHosts = []Need{need}
+		if onDemand(out.Metadata) {
+			out.Demand = c.Demand
+		}
+		if out.Demand == nil {
+			b.needs.VirtualHosts = []Need{need}
+		}
 	}
 	return out, b.needs, nil
 }
+
+// onDemand reads the mark of what has more behind it than it says.
+func onDemand(m plan.Metadata) bool { return m.String("lateen", "on_demand") == "true" }
 
 func (c *Compiler) routeBuilder(rc *routev3.RouteConfiguration) *routeBuilder {
 	return &routeBuilder{Compiler: c, bodyLimit: u32(rc.GetMaxDirectResponseBodySizeBytes(), defaultDirectBody)}

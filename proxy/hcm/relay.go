@@ -73,6 +73,7 @@ func (s *stream) passRequest(b *http2.Batch) {
 	if s.mustWait() {
 		s.handOver(b, func(s *stream) {
 			defer s.finish()
+			s.demand()
 			if s.filtered() {
 				s.act()
 			}
@@ -100,6 +101,9 @@ func (s *stream) passRequest(b *http2.Batch) {
 // mustWait tells whether the request needs a goroutine of its own.
 func (s *stream) mustWait() bool {
 	d, h := &s.decision, s.req
+	if s.unknown() != nil {
+		return true
+	}
 	if d.Outcome == route.Forward && (d.Mirrors != 0 || h.Method == http1.MethodConnect || h.Upgrade || h.ExpectContinue ||
 		!upstream.Multiplexed(d.Cluster(s.plan))) {
 		return true

@@ -167,9 +167,32 @@ func (s *stream) run() {
 		return
 	}
 	s.decide()
+	s.demand()
 	if s.filtered() {
 		s.act()
 	}
+}
+
+// unknown returns what tells that more is known of the request's host; nil when it is known.
+func (s *stream) unknown() <-chan struct{} {
+	return s.input.Config.Missing(s.decision.VirtualHost, s.req.Authority)
+}
+
+// demand holds a request whose host nobody has called before until the control plane has answered what it is, and
+// decides again.
+func (s *stream) demand() {
+	answer := s.unknown()
+	if answer == nil {
+		return
+	}
+	limit := time.NewTimer(plan.DemandTime)
+	defer limit.Stop()
+	select {
+	case <-answer:
+	case <-limit.C:
+	}
+	s.plan = s.m.engine.Current.Load()
+	s.decide()
 }
 
 // filtered lets what comes before the router decide. It reports false when the request has been answered.

@@ -26,7 +26,11 @@ func (s *Server) inspect(a *active, sk *Socket, acc *Accepted) {
 		s.restore(sk, acc)
 	}
 	if g.listener.UseOriginalDst && acc.Restored {
-		if other := s.index.Load().find(acc.Destination); other != nil && other != a {
+		other := s.index.Load().find(acc.Destination)
+		if g.listener.Demand != nil && s.index.Load().exact[acc.Destination] == nil {
+			other = s.demand(g.listener, acc.Destination)
+		}
+		if other != nil && other != a {
 			a.stats.Handoffs.Add(1)
 			a, g = other, other.current.Load()
 		}
@@ -73,6 +77,21 @@ func (s *Server) restore(sk *Socket, acc *Accepted) {
 	}
 	acc.Destination = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
 	acc.Restored = true
+}
+
+// demand holds a connection to where nobody has connected before until the control plane has answered which listener it
+// is for.
+func (s *Server) demand(l *plan.Listener, dst netip.AddrPort) *active {
+	if answer := l.Missing(dst, s.index.Load().port[dst.Port()] != nil); answer != nil {
+		limit := time.NewTimer(plan.DemandTime)
+		defer limit.Stop()
+		select {
+		case <-answer:
+		case <-limit.C:
+		case <-s.ctx.Done():
+		}
+	}
+	return s.index.Load().find(dst)
 }
 
 func (ix *index) find(dst netip.AddrPort) *active {

@@ -95,6 +95,9 @@ type Listener struct {
 	// Metadata is the filter_metadata, for admin and explain.
 	Metadata Metadata
 
+	// Demand asks for listeners that connections which come here are meant for; nil where all are in the plan.
+	Demand *Demand
+
 	// Runtime is the engine's.
 	Runtime any
 }

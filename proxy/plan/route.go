@@ -18,6 +18,8 @@ type RouteConfig struct {
 	// that the most specific has the last word; by default it is the other way round.
 	MostSpecificWins bool
 	Metadata         Metadata
+	// Demand asks for virtual hosts that the table lacks; nil where it has all that there are.
+	Demand *Demand
 
 	// Runtime is the engine's.
 	Runtime any

@@ -65,7 +65,14 @@ func (s *Store) putHost(kind plan.Kind, name string, in incoming) error {
 	c, err := s.cfg.Compiler.VirtualHost(of, in.body)
 	if err != nil {
 		e.failure = &Failure{Details: err.Error(), Version: in.info, Time: s.cfg.Now(), Body: in.body}
+		s.there = append(s.there, key{kind, name})
 		return err
+	}
+	if s.tableDemand(route) {
+		e.failure, e.warming = nil, &version{Compiled: c, body: in.body, info: in.info, updated: s.cfg.Now(), of: of}
+		s.pending[kind][name] = e
+		s.refsChanged = true
+		return nil
 	}
 	set := s.hosts[route]
 	if set == nil {
@@ -78,8 +85,21 @@ func (s *Store) putHost(kind plan.Kind, name string, in incoming) error {
 	return nil
 }
 
-// removeHost takes a virtual host away, or notes that a route configuration has none.
+// tableDemand reports whether a table's virtual hosts are asked for one by one, and wait for their clusters.
+func (s *Store) tableDemand(route string) bool {
+	e := s.kinds[plan.KindRouteConfig][route]
+	return e != nil && (e.warming != nil && e.warming.RouteConfig.Demand != nil || e.warming == nil && e.live != nil && e.live.RouteConfig.Demand != nil)
+}
+
+// removeHost takes a virtual host away, or notes that there is none of that name, or that a route configuration has none.
 func (s *Store) removeHost(name string) {
+	s.none = append(s.none, key{plan.KindVirtualHost, name})
+	s.forgetHost(name)
+	s.refsChanged = s.refsChanged || s.demanding
+}
+
+func (s *Store) forgetHost(name string) {
+	delete(s.pending[plan.KindVirtualHost], name)
 	if s.kinds[plan.KindVirtualHost][name] == nil {
 		s.arrived(plan.KindVirtualHost, name)
 		return
@@ -94,6 +114,11 @@ func (s *Store) removeHost(name string) {
 // dropHosts forgets all virtual hosts of a route configuration that takes none any more.
 func (s *Store) dropHosts(route string) {
 	delete(s.hosts, route)
+	for name := range s.pending[plan.KindVirtualHost] {
+		if xds.Collection(xds.VirtualHostType, name) == route {
+			delete(s.pending[plan.KindVirtualHost], name)
+		}
+	}
 	for name := range s.kinds[plan.KindVirtualHost] {
 		if xds.Collection(xds.VirtualHostType, name) == route {
 			delete(s.kinds[plan.KindVirtualHost], name)

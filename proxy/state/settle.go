@@ -47,6 +47,7 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 		e.failure = &Failure{Details: err.Error(), Version: in.info, Time: s.cfg.Now(), Body: in.body}
 		// What can't be used has arrived all the same: nobody need wait for it any longer.
 		s.arrived(kind, name)
+		s.there = append(s.there, key{kind, name})
 		return err
 	}
 	e.static, e.failure = in.static, nil
@@ -60,10 +61,15 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 	if e.live.same(v) {
 		e.live.info, e.warming = in.info, nil
 		delete(s.pending[kind], name)
+		delete(s.lost, name)
+		s.there = append(s.there, key{kind, name})
 		return nil
 	}
 	e.warming = v
 	s.pending[kind][name] = e
+	if kind == plan.KindCluster {
+		delete(s.lost, name)
+	}
 	s.noteRefs(kind)
 	if len(v.Needs.VirtualHosts) > 0 {
 		s.refsChanged = true
@@ -80,7 +86,8 @@ type reserver interface {
 
 // noteRefs remembers that references to other resources may have changed.
 func (s *Store) noteRefs(kind plan.Kind) {
-	s.refsChanged = s.refsChanged || kind == plan.KindListener || kind == plan.KindCluster
+	s.refsChanged = s.refsChanged || kind == plan.KindListener || kind == plan.KindCluster ||
+		s.demanding && (kind == plan.KindRouteConfig || kind == plan.KindVirtualHost)
 }
 
 // staticSecrets checks that the secrets that must be there already are.
@@ -144,9 +151,15 @@ func (s *Store) remove(kind plan.Kind, name string) {
 		s.removeHost(name)
 		return
 	}
+	if kind == plan.KindCluster && s.keepsCluster(name) {
+		return
+	}
 	s.arrived(kind, name)
 	if kind != plan.KindListener && kind != plan.KindCluster {
 		return
+	}
+	if kind == plan.KindListener {
+		s.none = append(s.none, key{kind, name})
 	}
 	if e := s.kinds[kind][name]; e != nil && !e.static {
 		if r, ok := s.cfg.Engine.(reserver); ok && kind == plan.KindListener {
@@ -169,11 +182,14 @@ func (s *Store) arrived(kind plan.Kind, name string) {
 // settle brings everything to rest after a change: subscriptions, warming, and the plan. It returns the listeners that
 // the engine could not open.
 func (s *Store) settle() []plan.Rejection {
+	s.dropLost()
 	s.resubscribe()
 	s.promote()
 	// What went live may have dropped the last reference to something.
 	s.resubscribe()
 	rejected := s.publish()
+	s.asks.answer(s.there, s.none)
+	s.there, s.none = s.there[:0], s.none[:0]
 	s.forget()
 	select {
 	case s.changed <- struct{}{}:
@@ -185,12 +201,20 @@ func (s *Store) settle() []plan.Rejection {
 // promote makes live what has nothing left to wait for. Kinds that others wait for come first.
 func (s *Store) promote() {
 	endpoints := map[string]bool{}
-	for _, kind := range []plan.Kind{plan.KindSecret, plan.KindEndpoints, plan.KindRouteConfig, plan.KindCluster, plan.KindListener} {
+	for _, kind := range []plan.Kind{plan.KindSecret, plan.KindEndpoints, plan.KindRouteConfig, plan.KindCluster, plan.KindVirtualHost, plan.KindListener} {
 		for name, e := range s.pending[kind] {
 			if !s.warm(e.warming) {
 				continue
 			}
 			delete(s.pending[kind], name)
+			if kind == plan.KindListener || kind == plan.KindVirtualHost {
+				s.there = append(s.there, key{kind, name})
+			}
+			if kind == plan.KindVirtualHost {
+				s.placeHost(name, e)
+				s.refsChanged = true
+				continue
+			}
 			e.live, e.warming = e.warming, nil
 			s.touch(kind, name)
 			switch kind {
@@ -198,7 +222,8 @@ func (s *Store) promote() {
 				endpoints[name] = true
 			case plan.KindRouteConfig:
 				s.arrived(kind, name)
-				s.refsChanged = s.refsChanged || len(e.live.Needs.VirtualHosts) > 0 || s.hosts[name] != nil
+				s.refsChanged = s.refsChanged || s.demanding || len(e.live.Needs.VirtualHosts) > 0 || s.hosts[name] != nil
+				s.changeTable(e)
 				s.takeHosts(e)
 			case plan.KindCluster:
 				s.refsChanged = true
@@ -212,7 +237,7 @@ func (s *Store) promote() {
 		if kind == plan.KindEndpoints && len(endpoints) > 0 {
 			s.spread(endpoints)
 		}
-		if kind == plan.KindRouteConfig {
+		if kind == plan.KindRouteConfig || kind == plan.KindVirtualHost {
 			s.swapHosts()
 		}
 	}
@@ -259,6 +284,11 @@ func (s *Store) missing(v *version) string {
 		}
 		name = fmt.Sprintf("%s %q", noun(kind), n.Name)
 	})
+	if name == "" {
+		if c := s.missingCluster(v); c != "" {
+			name = fmt.Sprintf("%s %q", noun(plan.KindCluster), c)
+		}
+	}
 	return name
 }
 
@@ -283,10 +313,13 @@ func (v *version) each(f func(plan.Kind, compile.Need)) {
 
 // resubscribe brings wants and subscriptions in line with what is needed, and drops resources that no longer are.
 func (s *Store) resubscribe() {
-	if !s.refsChanged {
-		return
+	for s.refsChanged {
+		s.refsChanged = false
+		s.resubscribeOnce()
 	}
-	s.refsChanged = false
+}
+
+func (s *Store) resubscribeOnce() {
 	needed := map[key]compile.Need{}
 	note := func(k plan.Kind, n compile.Need) {
 		if _, ok := needed[key{k, n.Name}]; !ok {
@@ -305,6 +338,7 @@ func (s *Store) resubscribe() {
 			e.warming.each(note)
 		}
 	}
+	s.noteClusters(note)
 	add, gone := bySource{}, bySource{}
 	for k, w := range s.wants {
 		n, ok := needed[k]
@@ -314,16 +348,17 @@ func (s *Store) resubscribe() {
 		if w.asked {
 			gone.put(k, w.from)
 		}
+		asked := w.asked
 		w.asked, w.from = false, n.From
 		if !ok {
 			delete(s.wants, k)
-			s.drop(k)
+			s.drop(k, asked)
 		}
 	}
 	for k, n := range needed {
 		s.want(k, n, add)
 	}
-	for _, kind := range []plan.Kind{plan.KindEndpoints, plan.KindRouteConfig, plan.KindSecret, plan.KindVirtualHost} {
+	for _, kind := range []plan.Kind{plan.KindCluster, plan.KindEndpoints, plan.KindRouteConfig, plan.KindSecret, plan.KindVirtualHost} {
 		for from, names := range gone[kind] {
 			s.subscriberOf(from).Unsubscribe(typeOf(kind), names...)
 		}
@@ -363,19 +398,30 @@ func (s *Store) want(k key, n compile.Need, add bySource) {
 		}
 		s.wants[k] = w
 	}
-	e := s.kinds[k.kind][k.name]
-	elsewhere := e != nil && e.static || k.kind == plan.KindSecret && s.local[k.name]
-	if !w.asked && !elsewhere && s.subscriberOf(n.From) != nil {
+	if !w.asked && !s.provided(k, s.kinds[k.kind][k.name]) && s.subscriberOf(n.From) != nil {
 		w.asked = true
 		add.put(k, n.From)
 	}
 }
 
 // drop forgets a resource that nothing needs, unless it came otherwise than by subscription.
-func (s *Store) drop(k key) {
-	if k.kind == plan.KindVirtualHost {
-		s.dropHosts(k.name)
+func (s *Store) drop(k key, asked bool) {
+	switch k.kind {
+	case plan.KindVirtualHost:
+		if e := s.kinds[plan.KindRouteConfig][k.name]; e == nil || e.live == nil || e.live.RouteConfig.Demand == nil {
+			s.dropHosts(k.name)
+		}
 		return
+	case plan.KindCluster:
+		_, lost := s.lost[k.name]
+		delete(s.lost, k.name)
+		if !asked && !lost {
+			return // the wildcard's
+		}
+		s.refsChanged = true
+	case plan.KindRouteConfig:
+		s.asks.drop(k.name)
+		s.dropHosts(k.name)
 	}
 	e := s.kinds[k.kind][k.name]
 	if e == nil || e.static || k.kind == plan.KindSecret && s.local[k.name] {

@@ -35,6 +35,8 @@ type Config struct {
 	// Await are the kinds, listeners or clusters, that come by discovery as a whole, so that the proxy isn't ready before
 	// they do.
 	Await []plan.Kind
+	// OnDemand says that what the plan lacks is asked for where the control plane offers it.
+	OnDemand bool
 	// Now is the clock.
 	Now func() time.Time
 	Log *slog.Logger
@@ -59,6 +61,15 @@ type Store struct {
 	local       map[string]bool
 	// hosts are the virtual hosts that come by themselves, by route configuration.
 	hosts map[string]*hostSet
+	// asks is what is asked for on demand; demanding says that clusters are. lost are clusters that the server took away
+	// and that are still referred to, with the time until which they are kept; there and none are the asked names that
+	// this change brings into force, or says not to exist.
+	asks        *asks
+	demanding   bool
+	lost        map[string]time.Time
+	there, none []key
+	// remembered are virtual hosts to be asked for when their route configuration is there.
+	remembered map[string][]string
 }
 
 const numKinds = 6
@@ -84,6 +95,7 @@ type version struct {
 	body    *anypb.Any
 	info    string // the discovery response's version
 	updated time.Time
+	of      *compile.Hosts // what a virtual host was compiled for
 }
 
 // want is a name that live or warming resources need.
@@ -102,7 +114,10 @@ func New(cfg Config) *Store {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	s := &Store{cfg: cfg, changed: make(chan struct{}, 1), wants: map[key]*want{}, local: map[string]bool{}, hosts: map[string]*hostSet{}}
+	s := &Store{cfg: cfg, changed: make(chan struct{}, 1), wants: map[key]*want{}, local: map[string]bool{}, hosts: map[string]*hostSet{}, asks: newAsks(), lost: map[string]time.Time{}}
+	if cfg.OnDemand {
+		cfg.Compiler.Demand = s.asks.demand
+	}
 	for i := range s.kinds {
 		s.kinds[i], s.pending[i] = map[string]*entry{}, map[string]*entry{}
 	}
@@ -117,6 +132,9 @@ func (s *Store) SetSubscriber(sub Subscriber) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscriber = sub
+	s.asks.mu.Lock()
+	s.asks.subscriber = sub
+	s.asks.mu.Unlock()
 	s.refsChanged = true
 	s.settle()
 }
@@ -265,6 +283,11 @@ func (s *Store) nextDeadline() (next time.Time, some bool) {
 	for _, w := range s.wants {
 		if !w.settled && !w.deadline.IsZero() && (!some || w.deadline.Before(next)) {
 			next, some = w.deadline, true
+		}
+	}
+	for _, until := range s.lost {
+		if !some || until.Before(next) {
+			next, some = until, true
 		}
 	}
 	return next, some

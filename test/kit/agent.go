@@ -79,7 +79,7 @@ func startAgent(c agentConfig) (*agent, error) {
 	}
 	node := (&xds.Node{ID: c.NodeID, Type: n.Type, IPs: n.IPs, Workload: n.Workload, Domain: n.Domain, Cluster: c.Name + "." + c.Namespace,
 		UserAgent: "lateen test", Metadata: xds.Metadata{Namespace: c.Namespace, Labels: c.Labels}}).Encode()
-	a.store = state.New(state.Config{Current: current, Engine: a.engine, Await: []plan.Kind{plan.KindCluster, plan.KindListener}, LocalSecrets: []string{workloadSecret, rootSecret}, Log: c.log,
+	a.store = state.New(state.Config{Current: current, Engine: a.engine, Await: []plan.Kind{plan.KindCluster, plan.KindListener}, LocalSecrets: []string{workloadSecret, rootSecret}, OnDemand: true, Log: c.log,
 		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: c.Name, NodeID: c.NodeID, NodeCluster: node.GetCluster(), ReadFile: os.ReadFile}})
 	discovery := client.New(client.Config{Target: "passthrough:///control", Node: node, Wildcards: []string{xds.ClusterType, xds.ListenerType},
 		Handler: a.store, Log: c.log, DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -89,7 +89,7 @@ func (h *Host) Plan() (*plan.Plan, error) {
 	}
 	// A proxy of our own decides here, whatever takes its place elsewhere.
 	self := h.Proxy()
-	self.Flavor, self.Version = model.LateenProxy, "test"
+	self.Flavor, self.Version, self.Metadata = model.LateenProxy, "test", nil // whole tables
 	state := h.mesh.Control.State(self)
 	c := &compile.Compiler{Names: plan.NewNames(), Hostname: h.Name, NodeID: h.NodeID(), NodeCluster: h.Name, ReadFile: os.ReadFile}
 	parts := plan.Parts{Version: 1}

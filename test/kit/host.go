@@ -14,6 +14,7 @@ import (
 
 	"lateen.dev/lateen/identity"
 	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/translate"
 )
 
 // Engine is the program that is a host's proxy.
@@ -109,8 +110,9 @@ func (h *Host) Proxy() *model.Proxy {
 	if h.Gateway {
 		p.Type = model.GatewayProxy
 	}
+	p.Metadata = map[string]string{"LATEEN_VHDS": "true", translate.MetaOnDemand: "true"}
 	if h.Engine == Envoy {
-		p.Flavor, p.Version = model.StockEnvoy, "1.40.0"
+		p.Flavor, p.Version, p.Metadata = model.StockEnvoy, "1.40.0", nil
 	}
 	return p
 }

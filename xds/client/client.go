@@ -89,9 +89,7 @@ func (c *Client) Unsubscribe(typeURL string, names ...string) {
 	h := c.holdingLocked(typeURL)
 	for _, name := range names {
 		delete(h.names, name)
-		if !h.wildcard {
-			delete(h.versions, name)
-		}
+		delete(h.versions, name) // a server whose wildcard brings it sends it again
 	}
 	if typeURL == xds.VirtualHostType {
 		maps.DeleteFunc(h.versions, func(name, _ string) bool { return !h.wants(typeURL, name) })
