@@ -7,7 +7,7 @@ const (
 	// every View is built for every Snapshot.
 	keepGenerations = 8
 	// roomFor is how many answers a memo holds before it looks for old ones.
-	roomFor = 1024
+	roomFor = 128
 )
 
 // memo remembers answers under exactly what they depend on. Keys hold pointers to immutable values; the answer keeps what

@@ -34,7 +34,9 @@ func (s *stream) exchange(up exchange.Upstream) (o outcome, done bool) {
 	case errors.Is(err, exchange.ErrTimeout) && flag != 0:
 		return s.timedOut(flag, detail), false
 	case err != nil:
-		return s.tryFailed(err), false
+		o = s.tryFailed(err)
+		o.unsent = errors.Is(err, exchange.ErrRefused)
+		return o, false
 	}
 	if !first.End {
 		if s.duplex(up) {

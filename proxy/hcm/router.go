@@ -279,6 +279,7 @@ type outcome struct {
 	granted bool // another try was granted
 	counted bool // and counted against the breaker
 	free    bool // a stale connection: trying again costs nothing
+	unsent  bool // nothing of the request was taken, so what there is of the body is all of what was read
 	timeout telemetry.ResponseFlags
 	detail  string
 }
@@ -286,7 +287,7 @@ type outcome struct {
 // grant decides whether to try once more.
 func (s *stream) grant(o *outcome) bool {
 	r := &s.router
-	if o.final || s.gone.Load() || !r.first.End && !r.keeping {
+	if o.final || s.gone.Load() || !r.first.End && !r.keeping && !o.unsent {
 		return false
 	}
 	if o.free && !r.ask.Fresh {

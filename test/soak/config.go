@@ -30,6 +30,9 @@ type layout struct {
 }
 
 var resources = template.Must(template.New("resources").Parse(`
+{{- define "why" -}}
+{name: envoy.access_loggers.file, filter: {response_flag_filter: {flags: [UF]}}, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /dev/stderr, log_format: {text_format_source: {inline_string: "%START_TIME% no connection to %UPSTREAM_CLUSTER%: %UPSTREAM_TRANSPORT_FAILURE_REASON% %RESPONSE_CODE_DETAILS% after %DURATION% ms\n"}}}}
+{{- end}}
 {{- define "http"}}
   - name: {{.Name}}
     address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}
@@ -39,6 +42,9 @@ var resources = template.Must(template.New("resources").Parse(`
         typed_config:
           "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
           stat_prefix: {{.Name}}
+{{- if .Hop}}
+          access_log: [{{template "why"}}]
+{{- end}}
           request_headers_timeout: 2s
           stream_idle_timeout: {{.Idle}}s
           rds: {route_config_name: {{.Routes}}, config_source: {ads: {}, resource_api_version: V3}}
@@ -53,7 +59,7 @@ var resources = template.Must(template.New("resources").Parse(`
     filter_chains:
     - filters:
       - name: envoy.filters.network.tcp_proxy
-        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: {{.Name}}, cluster: {{.Cluster}}}
+        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: {{.Name}}, cluster: {{.Cluster}}{{if .Hop}}, access_log: [{{template "why"}}]{{end}}}
 {{- if .TLS}}{{template "served-tls" "[]"}}{{end}}
 {{- end}}
 {{- define "served-tls"}}
@@ -126,7 +132,7 @@ static_resources:
 type listener struct {
 	Name, Routes, Cluster string
 	Port, Idle            int
-	TLS                   bool
+	TLS, Hop              bool
 }
 
 // Listeners are a side's.
@@ -135,8 +141,8 @@ func (l layout) Listeners() []listener {
 		return []listener{{Name: "mtls", Port: l.MTLS, Routes: "routes", Idle: l.Idle(), TLS: true}, {Name: "tcp-mtls", Port: l.TCPTLS, Cluster: "tcp", TLS: true}}
 	}
 	return []listener{{Name: "http", Port: l.HTTP, Routes: "routes", Idle: l.Idle()}, {Name: "tcp", Port: l.TCP, Cluster: "tcp"},
-		{Name: "hop-http", Port: l.HopHTTP, Routes: "hop-http", Idle: l.Idle()}, {Name: "hop-http2", Port: l.Hop2, Routes: "hop-http2", Idle: l.Idle()},
-		{Name: "hop-tcp", Port: l.HopTCP, Cluster: "hop-tcp"}}
+		{Name: "hop-http", Port: l.HopHTTP, Routes: "hop-http", Idle: l.Idle(), Hop: true}, {Name: "hop-http2", Port: l.Hop2, Routes: "hop-http2", Idle: l.Idle(), Hop: true},
+		{Name: "hop-tcp", Port: l.HopTCP, Cluster: "hop-tcp", Hop: true}}
 }
 
 // hop is a cluster of the client's side that leads to the server's.

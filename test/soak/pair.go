@@ -207,8 +207,8 @@ func (p *pair) samples(context.Context, bool) ([]sample, error) {
 func (p *pair) note() string {
 	full, resumed := p.visitor.handshakes()
 	return fmt.Sprintf("changes of configuration at each proxy of the pair: %d; of certificates: %d, and %d times of the root\n"+
-		"mTLS handshakes with the pair: %d full and %d resumed ones with clients, %d between the proxies; %d failed at the client's side",
-		p.last[0].Updates, p.trust.steps, p.trust.exchanged, full, resumed, p.last[0].Handshakes, p.last[0].HandshakesFailed)
+		"mTLS handshakes with the pair: %d full and %d resumed ones with clients, %d between the proxies; %d failed at the client's side, %d at the server's",
+		p.last[0].Updates, p.trust.steps, p.trust.exchanged, full, resumed, p.last[0].Handshakes, p.last[0].HandshakesFailed, p.last[1].HandshakesFailed)
 }
 
 // close ends everything.

@@ -34,7 +34,7 @@ func serveMain() int {
 		if web2, err = traffic.ServeAt(fmt.Sprintf(":%d", web2Port), "127.0.0.1:0", nil); err == nil {
 			defer web2.Close()
 			<-ctx.Done()
-			const patience, grace = 1500 * time.Millisecond, 3 * time.Second
+			const patience, grace = 2500 * time.Millisecond, 3 * time.Second
 			end, cancel := context.WithTimeout(context.Background(), patience+grace)
 			defer cancel()
 			sleep(end, patience)
