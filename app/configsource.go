@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -56,7 +57,7 @@ func (c *configSources) wanted(o *config.Object) []wantedSource {
 			continue
 		}
 		list = append(list, wantedSource{id: fmt.Sprintf("%03d %s", i, text), name: cs.GetAddress(),
-			open: func() (source.Source, error) { return c.open(cs) }})
+			away: strings.HasPrefix(cs.GetAddress(), "xds:"), open: func() (source.Source, error) { return c.open(cs) }})
 	}
 	return list
 }

@@ -194,9 +194,9 @@ func (c *control) buildSources() error {
 		if err != nil {
 			return err
 		}
-		c.named.fixed = []wantedSource{{id: "900 " + src.Name(), name: src.Name(), open: func() (source.Source, error) { return consul.New(o) }}}
+		c.named.fixed = []wantedSource{{id: "900 " + src.Name(), name: src.Name(), away: true, open: func() (source.Source, error) { return consul.New(o) }}}
 	}
-	c.sources = newSources(c.named.log, c.sink)
+	c.sources = newSources(c.named.log, filepath.Join(c.o.Dir, stateDir, "sources"), c.sink)
 	c.sources.want(c.named.fixed)
 	return nil
 }

@@ -61,11 +61,19 @@ type debugged struct {
 
 func startDebugged(t *testing.T) *debugged {
 	t.Helper()
+	d := startDebuggedWith(t, debugMesh)
+	d.connect(t)
+	return d
+}
+
+// startDebuggedWith is a control plane with that configuration.
+func startDebuggedWith(t *testing.T, mesh string) *debugged {
+	t.Helper()
 	dir := t.TempDir()
 	if err := os.MkdirAll(filepath.Join(dir, "config"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "config", "mesh.yaml"), []byte(debugMesh), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "config", "mesh.yaml"), []byte(mesh), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	c, err := newControl(ControlOptions{Dir: dir, Port: 15010})
@@ -95,9 +103,7 @@ func startDebugged(t *testing.T) *debugged {
 	if err := c.firstSnapshot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	d := &debugged{control: c, address: l.Addr().String()}
-	d.connect(t)
-	return d
+	return &debugged{control: c, address: l.Addr().String()}
 }
 
 // connect has one proxy that acknowledged its clusters and refused its

@@ -94,7 +94,7 @@ func (d *debugPages) page(page string, query url.Values, name string) ([]*xds.Re
 	if err != nil {
 		return nil, status.Errorf(codes.InvalidArgument, "debug page: %v", err)
 	}
-	w := &kept{header: http.Header{}, code: http.StatusOK}
+	w := &heldPage{header: http.Header{}, code: http.StatusOK}
 	d.mux().ServeHTTP(w, q)
 	if w.code != http.StatusOK {
 		return nil, status.Errorf(codes.NotFound, "debug page %s: %s", page, strings.TrimSpace(w.body.String()))
@@ -102,16 +102,16 @@ func (d *debugPages) page(page string, query url.Values, name string) ([]*xds.Re
 	return []*xds.Resource{xds.FromAny(name, &anypb.Any{TypeUrl: debugType, Value: w.body.Bytes()})}, nil
 }
 
-// kept is a page answered.
-type kept struct {
+// heldPage is a page answered.
+type heldPage struct {
 	header http.Header
 	code   int
 	body   bytes.Buffer
 }
 
-func (c *kept) Header() http.Header         { return c.header }
-func (c *kept) WriteHeader(code int)        { c.code = code }
-func (c *kept) Write(b []byte) (int, error) { return c.body.Write(b) }
+func (c *heldPage) Header() http.Header         { return c.header }
+func (c *heldPage) WriteHeader(code int)        { c.code = code }
+func (c *heldPage) Write(b []byte) (int, error) { return c.body.Write(b) }
 
 // clients are all connected proxies: where they stand, or their nodes.
 func (d *debugPages) clients(typeURL string) ([]*xds.Resource, error) {

@@ -12,6 +12,7 @@ import (
 	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/lib/backoff"
 	"lateen.dev/lateen/source"
+	"lateen.dev/lateen/source/kept"
 )
 
 // wantedSource is a source that flags or MeshConfig.configSources name.
@@ -23,6 +24,9 @@ type wantedSource struct {
 	// name is the user's.
 	name string
 	open func() (source.Source, error)
+	// away: it is on another machine, so what it said is kept for a start without
+	// it.
+	away bool
 }
 
 // errUnusable means that trying again can't help.
@@ -33,6 +37,7 @@ var errUnusable = errors.New("this source can't be used")
 type sources struct {
 	sink func(id string, told func()) source.Sink
 	log  *slog.Logger
+	dir  string // where it is kept what they said
 
 	mu      sync.Mutex // guards what follows
 	wanted  []wantedSource
@@ -50,13 +55,17 @@ type runningSource struct {
 	// What follows is guarded by sources.mu.
 	source source.Source // nil while it can't be opened
 	told   bool          // it has told the whole of what it has
-	failed time.Time     // since when it isn't running; zero while it is
-	reason string
-	fails  uint64
+	// stale is when what is live was saved, by an earlier process; zero as soon as
+	// the source has told what it has.
+	stale   time.Time
+	objects int       // of then
+	failed  time.Time // since when it isn't running; zero while it is
+	reason  string
+	fails   uint64
 }
 
-func newSources(log *slog.Logger, sink func(id string, told func()) source.Sink) *sources {
-	return &sources{sink: sink, log: log, running: map[string]*runningSource{}, settled: true, moved: make(chan struct{})}
+func newSources(log *slog.Logger, dir string, sink func(id string, told func()) source.Sink) *sources {
+	return &sources{sink: sink, log: log, dir: dir, running: map[string]*runningSource{}, settled: true, moved: make(chan struct{})}
 }
 
 // want replaces what shall run. It returns at once.
@@ -80,6 +89,9 @@ func (s *sources) run(ctx context.Context) error {
 			<-r.done
 			// What it had is nobody's now.
 			s.sink(r.id, func() {}).Apply(source.Batch{Initial: true})
+			if err := kept.Forget(s.keptFile(r.id)); err != nil {
+				s.log.Error("what a source said is not forgotten", "source", r.name, "error", err)
+			}
 		}
 		select {
 		case <-moved:
@@ -134,7 +146,12 @@ func (s *sources) reconcile(ctx context.Context) (stopped []*runningSource, move
 // what it had stays.
 func (s *sources) runOne(ctx context.Context, r *runningSource) {
 	var retry backoff.Backoff
-	sink := s.sink(r.id, func() { s.note(func() { r.told = true }) })
+	sink := s.sink(r.id, func() { s.note(func() { r.told, r.stale = true, time.Time{} }) })
+	if r.away {
+		var done func()
+		sink, done = s.keep(ctx, r, sink)
+		defer done()
+	}
 	for {
 		src, err := r.open()
 		if err == nil {
@@ -242,8 +259,15 @@ func (s *sources) condition(r *runningSource) source.Condition {
 			c.State = source.Failing
 		}
 	}
-	failed := !r.failed.IsZero()
+	failed, stale, saved := !r.failed.IsZero(), r.stale, r.objects
 	s.mu.Unlock()
+	if !stale.IsZero() {
+		if src, ok := src.(source.Conditioned); ok && !failed {
+			c = src.Condition()
+		}
+		c.State, c.Heard, c.Objects = source.Stale, stale, saved
+		return c
+	}
 	switch src := src.(type) {
 	case source.Conditioned:
 		if !failed {
@@ -266,16 +290,21 @@ func (s *sources) problems() config.Problems {
 	var ps config.Problems
 	for _, r := range s.all() {
 		s.mu.Lock()
-		src, failed := r.source, !r.failed.IsZero()
+		src, failed, stale := r.source, !r.failed.IsZero(), !r.stale.IsZero()
 		s.mu.Unlock()
-		if failed {
+		if failed || stale {
 			c := s.condition(r)
 			if p, ok := c.Problem(); ok {
 				ps = append(ps, p)
 			}
 		}
-		if src != nil {
-			ps = append(ps, src.Problems()...)
+		if src == nil {
+			continue
+		}
+		for _, p := range src.Problems() {
+			if !stale || p.Code != config.CodeSourceUnavailable.ID { // that it is away has been said
+				ps = append(ps, p)
+			}
 		}
 	}
 	return ps

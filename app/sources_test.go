@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -52,8 +53,13 @@ type bench struct {
 }
 
 func newBench(t *testing.T) *bench {
+	return newBenchIn(t, t.TempDir())
+}
+
+// newBenchIn keeps what sources said in a directory.
+func newBenchIn(t *testing.T, dir string) *bench {
 	b := &bench{opened: map[string]int{}}
-	b.sources = newSources(slog.New(slog.DiscardHandler), func(id string, told func()) source.Sink {
+	b.sources = newSources(slog.New(slog.DiscardHandler), dir, func(id string, told func()) source.Sink {
 		return source.SinkFunc(func(batch source.Batch) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -169,5 +175,65 @@ func TestSourcesThatFail(t *testing.T) {
 		if b.opened["2"] != 1 {
 			t.Errorf("what can never work was tried %d times", b.opened["2"])
 		}
+	})
+}
+
+// A source on another machine may be away when the control plane starts: what it
+// said before is live at once, visibly, until it says more.
+func TestStartWithoutASource(t *testing.T) {
+	dir := t.TempDir()
+	objects := config.Decode([]byte("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: a, namespace: default}\n"+
+		"spec: {hosts: [a.example], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n"), config.DecodeOptions{File: "a.yaml"}).Objects()
+	said := source.Batch{Initial: true, Revision: 7, Changes: []source.Change{source.Put(objects[0])}}
+	t.Run("before", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBenchIn(t, dir)
+			f := newFake("far")
+			w := b.wantedFake("1", f, nil)
+			w.away = true
+			b.want([]wantedSource{w})
+			f.batches <- said
+			synctest.Wait()
+		})
+	})
+	t.Run("after", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBenchIn(t, dir)
+			f := newFake("far")
+			there := make(chan struct{})
+			w := wantedSource{id: "1", name: "far", away: true, open: func() (source.Source, error) {
+				select {
+				case <-there:
+					return f, nil
+				default:
+					return nil, errors.New("connection refused")
+				}
+			}}
+			b.want([]wantedSource{w})
+			if err := b.wait(t.Context(), time.Minute, func([]string) { t.Error("proxies wait") }); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			c := b.conditions()[0]
+			if b.log() != "1 true 1" || c.State != source.Stale || c.Objects != 1 || c.Reason != "connection refused" || c.Heard.IsZero() {
+				t.Errorf("%s, %+v", b.log(), c)
+			}
+			if ps := b.problems(); len(ps) != 1 || !strings.Contains(ps[0].Message, "since the start") {
+				t.Errorf("complaints: %v", ps)
+			}
+			// It comes back with something else.
+			close(there)
+			f.batches <- batch(true, "b", "c")
+			synctest.Wait()
+			if c := b.conditions()[0]; !strings.HasSuffix(b.log(), "1 true 2") || c.State == source.Stale {
+				t.Errorf("%s, %+v", b.log(), c)
+			}
+			// What nobody wants any more is forgotten.
+			b.want(nil)
+			synctest.Wait()
+			if left, err := filepath.Glob(filepath.Join(dir, "*")); err != nil || len(left) != 0 {
+				t.Errorf("left: %v, %v", left, err)
+			}
+		})
 	})
 }

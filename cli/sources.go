@@ -55,6 +55,9 @@ func (r *root) sourcesCommand() *cobra.Command {
 			return err
 		}
 		for _, s := range all {
+			if s.State == source.Stale {
+				fmt.Fprintf(r.Out, "\n%s: not heard from since the start; what it said before %s is live\n", r.colour(red, s.Source), s.Heard.Format(time.RFC3339))
+			}
 			if s.State != source.Ready && s.Reason != "" {
 				fmt.Fprintf(r.Out, "\n%s: %s\n", r.colour(red, s.Source), s.Reason)
 			}
@@ -84,6 +87,10 @@ func (r *root) warnOfSources(ctx context.Context, c *api.Client) error {
 		return err
 	}
 	for _, s := range all {
+		if s.State == source.Stale {
+			fmt.Fprintf(r.Err, "\n%s has not been heard from since the start; proxies have what it said before %s: %s\n", r.colour(red, s.Source),
+				s.Heard.Format(time.RFC3339), s.Reason)
+		}
 		if s.State == source.Failing {
 			fmt.Fprintf(r.Err, "\n%s has been failing for %s; proxies have what it said last: %s\n", r.colour(red, s.Source),
 				time.Since(s.Since).Round(time.Second), s.Reason)

@@ -18,6 +18,9 @@ const (
 	Ready State = "ready"
 	// Failing: what it heard last stays live until it hears more.
 	Failing State = "failing"
+	// Stale: it has not been heard from since the start, and what it said before
+	// that is live.
+	Stale State = "stale"
 )
 
 // Condition is what such a source says of itself.
@@ -51,6 +54,13 @@ func (c *Condition) Problem() (p config.Problem, ok bool) {
 	switch {
 	case c.State == Failing:
 		p.Message = fmt.Sprintf("the source fails since %s; what it had, %d objects, stays live: %s", c.Since.UTC().Format(time.RFC3339), c.Objects, c.Reason)
+	case c.State == Stale:
+		reason := c.Reason
+		if reason == "" {
+			reason = "no answer yet"
+		}
+		p.Message = fmt.Sprintf("nothing has come from the source since the start; what it said before %s, %d objects, is live: %s",
+			c.Heard.UTC().Format(time.RFC3339), c.Objects, reason)
 	case c.State == Waiting && c.Reason != "":
 		p.Message = "nothing has come from the source yet: " + c.Reason
 	default:

@@ -129,6 +129,10 @@ func (g *group) plan(gen *generation, c *world.Change) work {
 }
 
 func (g *group) update(s *scope, w work) {
+	if g.key.dialect.Flavor == model.GRPCClient {
+		g.updateGRPC(s, w)
+		return
+	}
 	if w.clusters {
 		g.sets.clusters = replace(g.sets.clusters, xds.NewSet(xds.ClusterType, s.clusters()))
 	}

@@ -47,6 +47,8 @@ type inboundInput struct {
 	clusters []cluster.InboundInput
 	policies policies
 	peer     *model.PeerAuth
+	// grpc is set for a server that speaks xDS itself.
+	grpc *grpcServer
 	// served are the services whose ports these are.
 	served []model.ServiceKey
 }
@@ -67,8 +69,11 @@ func (t *Translator) inboundOf(gen *generation, p *model.Proxy, sidecar *model.S
 		Capture:  p.Interception != model.InterceptNone && !p.BindAddress.IsValid(),
 		Policies: in.policies.Input,
 	}
+	if d.Flavor == model.GRPCClient {
+		in.grpc = grpcServerOf(p)
+	}
 	switch {
-	case sidecar != nil && len(sidecar.Spec.GetIngress()) > 0:
+	case in.grpc == nil && sidecar != nil && len(sidecar.Spec.GetIngress()) > 0:
 		in.fromSidecar(p, sidecar)
 	case p.Interception != model.InterceptNone || p.BindAddress.IsValid():
 		in.fromServices(gen, p)
@@ -206,6 +211,10 @@ func (in *inboundInput) ownPorts() string {
 func (in *inboundInput) made(t *Translator, gen *generation) *inbound {
 	return t.answers.inbounds.get(gen.seq, in.describe(), func() *inbound {
 		out := &inbound{keep: in}
+		if in.grpc != nil {
+			out.listeners = in.grpcListeners()
+			return out
+		}
 		for _, l := range in.env.Inbound(in.chains) {
 			out.listeners = append(out.listeners, resource(l.GetName(), l))
 		}
@@ -227,6 +236,9 @@ func (in *inboundInput) describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+v %p %t %v %+v %s", in.env.Dialect, in.mesh, in.env.IPv6, in.env.Interception, in.env.Logs, in.policies.refs)
 	fmt.Fprintf(&b, "|%v %t", in.chains.Default, in.chains.Capture)
+	if in.grpc != nil {
+		fmt.Fprintf(&b, " %v", *in.grpc)
+	}
 	for _, list := range [][]listener.InboundPort{in.chains.Ports, in.chains.Modes} {
 		b.WriteByte('|')
 		for _, p := range list {

@@ -36,32 +36,16 @@ func (m *Machine) Differences(most int) (list []Difference, total int) {
 }
 
 func (s *subscription) differences(target *xds.Set) (list []Difference) {
-	add := func(name string, want, has *xds.Resource) {
-		refused, there := s.refused[name]
-		list = append(list, Difference{TypeURL: s.url, Name: name, Wanted: want, Has: has, Sent: s.inflight.carries(name),
-			Refused: there && want != nil && refused.version == want.Version})
+	pending := s.pending(target)
+	for _, r := range pending.puts {
+		list = append(list, Difference{TypeURL: s.url, Name: r.Name, Wanted: r, Has: s.has(r.Name), Sent: s.inflight.carries(r.Name)})
 	}
-	if s.base != target {
-		d := target.DiffFrom(s.base)
-		for _, r := range d.Changed {
-			if _, corrected := s.over[r.Name]; !corrected && s.subscribed(r.Name) {
-				add(r.Name, r, s.base.Get(r.Name))
-			}
-		}
-		for _, name := range d.Removed {
-			if _, corrected := s.over[name]; !corrected && s.subscribed(name) {
-				add(name, nil, s.base.Get(name))
-			}
-		}
+	for _, name := range pending.removes {
+		list = append(list, Difference{TypeURL: s.url, Name: name, Has: s.has(name), Sent: s.inflight.carries(name)})
 	}
-	for name, has := range s.over {
-		want := target.Get(name)
-		same := want == nil && has == nil || want != nil && has != nil && want.Version == has.Version
-		// Where a client's words did not tell what it would not take, it is not known
-		// what it has.
-		uncertain := want != nil && s.refused[name].version == want.Version
-		if s.subscribed(name) && (!same || uncertain) {
-			add(name, want, has)
+	for name, refused := range s.refused {
+		if want := s.in(target, name); want != nil && want.Version == refused.version {
+			list = append(list, Difference{TypeURL: s.url, Name: name, Wanted: want, Has: s.has(name), Refused: true})
 		}
 	}
 	slices.SortFunc(list, func(a, b Difference) int { return cmp.Compare(a.Name, b.Name) })
