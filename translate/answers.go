@@ -2,6 +2,7 @@ package translate
 
 import (
 	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/translate/internal/cluster"
 	"lateen.dev/lateen/translate/internal/dialect"
 	"lateen.dev/lateen/xds"
 )
@@ -9,6 +10,7 @@ import (
 // answers is everything that is remembered between Snapshots, each kind under its inputs.
 type answers struct {
 	clusters    memo[clusterKey, *xds.Resource]
+	shapes      memo[cluster.Shape, *clusterShape]
 	assignments memo[assignmentKey, *xds.Resource]
 	facts       memo[*model.EndpointSet, endpointFacts]
 	modes       memo[modeKey, model.MTLSMode]
@@ -23,7 +25,7 @@ type answers struct {
 }
 
 func (a *answers) len() int {
-	return a.clusters.len() + a.assignments.len() + a.vhosts.len() + a.routed.len() + a.routes.len() +
+	return a.clusters.len() + a.shapes.len() + a.assignments.len() + a.vhosts.len() + a.routed.len() + a.routes.len() +
 		a.listeners.len() + a.inbounds.len() + a.heads.len() + a.sent.len() + a.asked.len()
 }
 

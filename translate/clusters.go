@@ -14,6 +14,7 @@ import (
 	"lateen.dev/lateen/translate/internal/cluster"
 	"lateen.dev/lateen/translate/internal/endpoint"
 	"lateen.dev/lateen/translate/internal/naming"
+	"lateen.dev/lateen/translate/internal/stencil"
 	"lateen.dev/lateen/xds"
 )
 
@@ -135,12 +136,42 @@ func (s *scope) cluster(svc *model.Service, port *model.Port, rule *model.Destin
 		if key.set != nil {
 			in.Assignment = s.localities(svc, port, rule, subset, set)
 		}
-		c := cluster.Outbound(in)
-		if c == nil {
-			return nil
-		}
-		return resource(c.GetName(), c)
+		return s.makeCluster(&in)
 	})
+}
+
+// clusterShape makes clusters that differ in names only.
+type clusterShape struct {
+	// wanted says that one was made. The Stencil is worth it from the second on.
+	wanted  atomic.Bool
+	once    sync.Once
+	stencil *stencil.Stencil
+}
+
+func (c *clusterShape) of(in *cluster.Input) *stencil.Stencil {
+	if !c.wanted.Swap(true) {
+		return nil
+	}
+	c.once.Do(func() { c.stencil = in.Stencil() })
+	return c.stencil
+}
+
+// makeCluster writes a cluster's bytes where others of its shape were made before, else it makes and packs its message.
+func (s *scope) makeCluster(in *cluster.Input) *xds.Resource {
+	if shape, ok := in.Shape(); ok {
+		known := s.t.answers.shapes.get(s.gen.seq, shape, func() *clusterShape { return &clusterShape{} })
+		if st := known.of(in); st != nil {
+			scratch, _ := s.t.scratch.Get().(*[]byte)
+			defer s.t.scratch.Put(scratch)
+			*scratch = in.Append((*scratch)[:0], st)
+			return xds.Assemble(in.Name(), xds.ClusterType, *scratch)
+		}
+	}
+	c := cluster.Outbound(*in)
+	if c == nil {
+		return nil
+	}
+	return resource(c.GetName(), c)
 }
 
 // mtls says whether automatic mutual TLS applies to a service's cluster.

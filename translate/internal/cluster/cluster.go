@@ -4,7 +4,7 @@
 //
 // One file per feature: pool, outlier, balance, dns, tls.
 //
-// May import: model, translate/internal/{pb,dialect,naming,tlsctx,endpoint}, the Envoy and Istio API protos.
+// May import: model, translate/internal/{pb,dialect,naming,tlsctx,endpoint,stencil}, the Envoy and Istio API protos.
 package cluster
 
 import (
@@ -58,8 +58,12 @@ type builder struct {
 // Outbound makes the cluster of one port and subset of a service. It is nil for a service that the proxy should resolve
 // but that has no endpoint to resolve.
 func Outbound(in Input) *clusterv3.Cluster {
-	b := &builder{in: in, policy: in.Rule.Policy(in.Subset, in.Port.Number)}
-	name := naming.Outbound(in.Port.Number, in.Subset, in.Service.Hostname)
+	return outbound(in, in.Rule.Policy(in.Subset, in.Port.Number))
+}
+
+func outbound(in Input, policy *networking.TrafficPolicy) *clusterv3.Cluster {
+	b := &builder{in: in, policy: policy}
+	name := in.Name()
 	b.out = &clusterv3.Cluster{
 		Name:           name,
 		AltStatName:    naming.Stat(name),

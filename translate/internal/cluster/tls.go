@@ -1,8 +1,6 @@
 package cluster
 
 import (
-	"slices"
-
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/proxy_protocol/v3"
@@ -69,9 +67,7 @@ func (b *builder) meshTLS(sni string, sans []string) *corev3.TransportSocket {
 		sni = naming.OutboundSNI(b.in.Port.Number, b.in.Subset, b.in.Service.Hostname)
 	}
 	if len(sans) == 0 {
-		sans = slices.Concat(b.in.Identities, b.in.Service.SubjectAltNames)
-		slices.Sort(sans)
-		sans = slices.Compact(sans)
+		sans = b.in.sans()
 	}
 	return tlsctx.Socket(tlsctx.Client(b.in.Dialect, b.in.Mesh, sni, sans, b.isHTTP2()))
 }

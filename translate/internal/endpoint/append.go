@@ -7,6 +7,7 @@ import (
 
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/translate/internal/naming"
+	"lateen.dev/lateen/translate/internal/pb"
 )
 
 // Numbers of the fields that Append writes.
@@ -55,61 +56,61 @@ func Append(b []byte, in Input) []byte {
 }
 
 func (g *group) append(b []byte) []byte {
-	b, at := open(b, assignmentEndpoints)
-	b, place := open(b, localityPlace)
+	b, at := pb.Open(b, assignmentEndpoints)
+	b, place := pb.Open(b, localityPlace)
 	b = appendString(b, placeRegion, g.at().Region)
 	b = appendString(b, placeZone, g.at().Zone)
 	b = appendString(b, placeSubZone, g.at().SubZone)
-	b = shut(b, place)
+	b = pb.Shut(b, place)
 	for i := range g.members {
 		b = g.members[i].append(b)
 	}
 	b = appendWrapped(b, localityWeight, g.weight)
 	b = appendNumber(b, localityPriority, uint64(g.priority))
-	return shut(b, at)
+	return pb.Shut(b, at)
 }
 
 func (m *member) append(b []byte) []byte {
-	b, at := open(b, localityEndpoints)
+	b, at := pb.Open(b, localityEndpoints)
 	b = appendNumber(b, lbEndpointHealth, uint64(health(m.Health)))
-	b, metadata := open(b, lbEndpointMetadata)
+	b, metadata := pb.Open(b, lbEndpointMetadata)
 	// Entries of maps come in the order of their keys.
 	if m.mtls {
 		b = appendMetadata(b, naming.TransportSocketMatchMeta, "tlsMode", model.TLSModeIstio)
 	}
 	b = appendMetadata(b, naming.IstioMetadata, "workload", workload(m.Workload))
-	b = shut(b, metadata)
+	b = pb.Shut(b, metadata)
 	b = appendWrapped(b, lbEndpointWeight, max(m.Weight, 1))
 	// Of a choice of fields protobuf writes the one that is set after all others.
-	return shut(m.appendAddress(b), at)
+	return pb.Shut(m.appendAddress(b), at)
 }
 
 func (m *member) appendAddress(b []byte) []byte {
-	b, endpoint := open(b, lbEndpointEndpoint)
-	b, address := open(b, endpointAddress)
+	b, endpoint := pb.Open(b, lbEndpointEndpoint)
+	b, address := pb.Open(b, endpointAddress)
 	if path, ok := strings.CutPrefix(m.Address, "unix://"); ok {
-		b, pipe := open(b, addressPipe)
+		b, pipe := pb.Open(b, addressPipe)
 		b = appendString(b, pipePath, path)
-		return shut(shut(shut(b, pipe), address), endpoint)
+		return pb.Shut(pb.Shut(pb.Shut(b, pipe), address), endpoint)
 	}
-	b, socket := open(b, addressSocket)
+	b, socket := pb.Open(b, addressSocket)
 	b = appendString(b, socketAddress, m.Address)
 	// The port is one of several fields of which one is set: it is written even if it is 0.
 	b = protowire.AppendTag(b, socketPort, protowire.VarintType)
 	b = protowire.AppendVarint(b, uint64(m.port))
-	return shut(shut(shut(b, socket), address), endpoint)
+	return pb.Shut(pb.Shut(pb.Shut(b, socket), address), endpoint)
 }
 
 // appendMetadata is one namespace of metadata with one text in it.
 func appendMetadata(b []byte, namespace, key, text string) []byte {
-	b, entry := open(b, filterMetadata)
+	b, entry := pb.Open(b, filterMetadata)
 	b = appendPresent(b, mapKey, namespace)
-	b, fields := open(b, mapValue)
-	b, field := open(b, structFields)
+	b, fields := pb.Open(b, mapValue)
+	b, field := pb.Open(b, structFields)
 	b = appendPresent(b, mapKey, key)
-	b, value := open(b, mapValue)
+	b, value := pb.Open(b, mapValue)
 	b = appendPresent(b, valueString, text)
-	return shut(shut(shut(shut(b, value), field), fields), entry)
+	return pb.Shut(pb.Shut(pb.Shut(pb.Shut(b, value), field), fields), entry)
 }
 
 // appendString writes a text unless it is empty, as proto3 does.
@@ -133,23 +134,6 @@ func appendNumber(b []byte, field protowire.Number, v uint64) []byte {
 
 // appendWrapped writes a UInt32Value.
 func appendWrapped(b []byte, field protowire.Number, v uint32) []byte {
-	b, at := open(b, field)
-	return shut(appendNumber(b, wrapped, uint64(v)), at)
-}
-
-// open begins a message of which the length is not known yet; shut ends it, given where its content began.
-func open(b []byte, field protowire.Number) (out []byte, at int) {
-	b = append(protowire.AppendTag(b, field, protowire.BytesType), 0)
-	return b, len(b)
-}
-
-func shut(b []byte, at int) []byte {
-	size := len(b) - at
-	more := protowire.SizeVarint(uint64(size)) - 1
-	if more > 0 {
-		b = append(b, make([]byte, more)...)
-		copy(b[at+more:], b[at:at+size])
-	}
-	protowire.AppendVarint(b[:at-1], uint64(size))
-	return b
+	b, at := pb.Open(b, field)
+	return pb.Shut(appendNumber(b, wrapped, uint64(v)), at)
 }
