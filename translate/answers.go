@@ -4,6 +4,7 @@ import (
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/translate/internal/cluster"
 	"lateen.dev/lateen/translate/internal/dialect"
+	"lateen.dev/lateen/translate/internal/stencil"
 	"lateen.dev/lateen/xds"
 )
 
@@ -15,6 +16,7 @@ type answers struct {
 	facts       memo[*model.EndpointSet, endpointFacts]
 	modes       memo[modeKey, model.MTLSMode]
 	vhosts      memo[vhostKey, *vhost]
+	unrouted    memo[unroutedShape, *stencil.Stencil]
 	routed      memo[routedKey, *routedHost]
 	routes      tables
 	heads       memo[headKey, *xds.Resource]
@@ -25,7 +27,7 @@ type answers struct {
 }
 
 func (a *answers) len() int {
-	return a.clusters.len() + a.shapes.len() + a.assignments.len() + a.vhosts.len() + a.routed.len() + a.routes.len() +
+	return a.clusters.len() + a.shapes.len() + a.assignments.len() + a.vhosts.len() + a.unrouted.len() + a.routed.len() + a.routes.len() +
 		a.listeners.len() + a.inbounds.len() + a.heads.len() + a.sent.len() + a.asked.len()
 }
 

@@ -14,6 +14,7 @@ import (
 	"lateen.dev/lateen/translate/internal/naming"
 	"lateen.dev/lateen/translate/internal/pb"
 	"lateen.dev/lateen/translate/internal/route"
+	"lateen.dev/lateen/translate/internal/stencil"
 	"lateen.dev/lateen/world"
 	"lateen.dev/lateen/xds"
 )
@@ -232,23 +233,55 @@ func (s *scope) routedService(n routeTableName, v *model.VirtualService, svc *mo
 		key.hash = s.rule(whole).Policy("", port.Number).GetLoadBalancer().GetConsistentHash()
 	}
 	return s.t.answers.vhosts.get(s.gen.seq, key, func() *vhost {
-		m := &routev3.VirtualHost{
-			Name:                       naming.VirtualHost(svc.Hostname, port.Number),
-			Domains:                    s.domains(whole, port.Number, key.ports),
+		domains := []string{"*"}
+		if !key.only {
+			domains = s.domains(whole, port.Number, key.ports)
+		}
+		if key.fromRule == nil {
+			return s.unrouted(svc.Hostname, port.Number, domains, key.hash)
+		}
+		return pack(&routev3.VirtualHost{
+			Name: naming.VirtualHost(svc.Hostname, port.Number), Domains: domains, Routes: key.fromRule.routes,
 			IncludeRequestAttemptCount: s.attemptCount(),
-		}
-		if key.only {
-			m.Domains = []string{"*"}
-		}
-		if key.fromRule != nil {
-			m.Routes = key.fromRule.routes
-		} else {
-			m.Routes = []*routev3.Route{route.Default(route.Target{
-				Cluster: naming.Outbound(port.Number, "", svc.Hostname), Host: svc.Hostname, Port: port.Number, Hash: key.hash,
-			}, s.mesh.Config.GetDefaultHttpRetryPolicy())}
-		}
-		return pack(m)
+		})
 	})
+}
+
+// unroutedShape is what the virtual hosts of services without a route have in common.
+type unroutedShape struct {
+	mesh *model.Mesh
+	port uint32
+}
+
+// Holes of such a virtual host's Stencil. Its domains are the list.
+const (
+	holeVirtualHost = iota
+	holeHost
+)
+
+// unrouted is the virtual host that leads to a service's cluster.
+func (s *scope) unrouted(host string, port uint32, domains []string, hash *networking.LoadBalancerSettings_ConsistentHashLB) *vhost {
+	st := s.t.answers.unrouted.get(s.gen.seq, unroutedShape{s.mesh, port}, func() *stencil.Stencil {
+		return stencil.New(s.toCluster(stencil.Hole(holeVirtualHost), stencil.Hole(holeHost), port, []string{stencil.Each}, nil))
+	})
+	if hash != nil || st == nil {
+		return pack(s.toCluster(naming.VirtualHost(host, port), host, port, domains, hash))
+	}
+	v := stencil.Values{Each: domains}
+	v.Text[holeVirtualHost], v.Text[holeHost] = naming.VirtualHost(host, port), host
+	scratch, _ := s.t.scratch.Get().(*[]byte)
+	defer s.t.scratch.Put(scratch)
+	*scratch = st.Append((*scratch)[:0], &v)
+	return packBytes(v.Text[holeVirtualHost], domains, *scratch)
+}
+
+func (s *scope) toCluster(name, host string, port uint32, domains []string, hash *networking.LoadBalancerSettings_ConsistentHashLB) *routev3.VirtualHost {
+	return &routev3.VirtualHost{
+		Name: name, Domains: domains, IncludeRequestAttemptCount: s.attemptCount(),
+		Routes: []*routev3.Route{route.Default(route.Target{
+			Cluster: naming.Outbound(port, "", host), Host: host, Port: port, Hash: hash,
+		}, s.mesh.Config.GetDefaultHttpRetryPolicy())},
+	}
 }
 
 func (s *scope) attemptCount() bool {
