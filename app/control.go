@@ -50,6 +50,8 @@ type ControlOptions struct {
 	CACerts     string
 	CertTTL     time.Duration
 	TrustDomain string
+	// HTTP10 has proxies accept HTTP/1.0.
+	HTTP10 bool
 	// Consul is read too if its Address is set.
 	Consul ConsulOptions
 	Log    LogOptions
@@ -224,6 +226,7 @@ func (c *control) build(state string) error {
 		log: c.scopes.Logger("workloads")}
 	metrics := newControlMetrics(c.metrics)
 	c.discovery = newDiscovery(c.world, c.joins, func(e *translationError) { e.report(metrics, c.log) })
+	c.discovery.http10 = c.o.HTTP10
 	c.who = &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
 	c.discovery.arrived = c.changed.takeOldest
 	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Inspect: c.inspect, Metrics: metrics, Log: c.scopes.Logger("xds")})

@@ -41,6 +41,8 @@ type discovery struct {
 	begin   func(snapshot uint64, changed time.Time)
 	failed  func(*translationError) // is told of panics
 	retries backoff.Backoff         // of those
+	// http10 has every proxy accept HTTP/1.0, not only those that ask for it.
+	http10 bool
 
 	mu       sync.Mutex // guards sessions
 	sessions map[*session]struct{}
@@ -150,6 +152,7 @@ func (d *discovery) Attach(_ context.Context, c server.Client) (server.Session, 
 		return nil, fmt.Errorf("registering the workload of %s: %w", c.Node.ID, err)
 	}
 	s := &session{discovery: d, client: c, proxy: newProxy(c, d.translator.Snapshot().Mesh())}
+	s.proxy.HTTP10 = s.proxy.HTTP10 || d.http10
 	err := s.refresh()
 	d.mu.Lock()
 	d.sessions[s] = struct{}{}

@@ -16,14 +16,23 @@ type Environment struct {
 	Dir string
 	// Colour says that standard output is a terminal, and NO_COLOR is not set.
 	Colour bool
+	// HTTP10 has proxies accept HTTP/1.0: Istio's PILOT_HTTP10.
+	HTTP10 bool
 }
 
 // ReadEnvironment reads the environment, once, at the start.
 func ReadEnvironment() Environment {
 	return Environment{
 		Dir:    defaultDir(),
+		HTTP10: truth(os.Getenv("PILOT_HTTP10")),
 		Colour: os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(os.Stdout.Fd())),
 	}
+}
+
+// truth reads a switch as Istio does: what is no boolean is false.
+func truth(text string) bool {
+	on, err := strconv.ParseBool(text)
+	return err == nil && on
 }
 
 func defaultDir() string {

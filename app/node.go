@@ -19,6 +19,7 @@ const (
 	metaBindAddress  = "BIND_ADDRESS"    // where a proxy outside a namespace of its own listens
 	metaBindPorts    = "BIND_PORTS"      // declared=bound, with commas between
 	metaHTTPProxy    = "HTTP_PROXY_PORT" // the explicit proxy's port
+	metaHTTP10       = "HTTP10"          // accept HTTP/1.0
 	metaWorkloadID   = "WORKLOAD_ID"     // the registration that the proxy serves
 )
 
@@ -54,6 +55,7 @@ func newProxy(c server.Client, mesh *model.Mesh) *model.Proxy {
 	if a, err := netip.ParseAddr(n.Meta(metaBindAddress)); err == nil {
 		p.BindAddress = a
 	}
+	p.HTTP10 = n.Meta(metaHTTP10) == "1" || n.Meta(metaHTTP10) == "true"
 	if port, err := strconv.ParseUint(n.Meta(metaHTTPProxy), 10, 16); err == nil {
 		p.HTTPProxyPort = uint32(port)
 	}

@@ -85,6 +85,8 @@ type Proxy struct {
 	BindPorts map[uint32]uint32
 	// DNSCapture says that the workload's DNS is answered by the proxy, so allocated addresses are used.
 	DNSCapture bool
+	// HTTP10 says that the proxy accepts requests of HTTP/1.0.
+	HTTP10 bool
 	// HTTPProxyPort is the port of the explicit HTTP proxy listener, 0 if there is none.
 	HTTPProxyPort uint32
 	// Metadata are further string values of the node's metadata.
@@ -111,7 +113,7 @@ func (p *Proxy) Equal(o *Proxy) bool {
 		p.ServiceAccount == o.ServiceAccount && p.TrustDomain == o.TrustDomain && p.WorkloadName == o.WorkloadName &&
 		p.CanonicalName == o.CanonicalName && p.CanonicalRevision == o.CanonicalRevision && p.Cluster == o.Cluster &&
 		p.Network == o.Network && p.MeshID == o.MeshID && p.Locality == o.Locality && p.Interception == o.Interception &&
-		p.Version == o.Version && p.BindAddress == o.BindAddress && p.DNSCapture == o.DNSCapture &&
+		p.Version == o.Version && p.BindAddress == o.BindAddress && p.DNSCapture == o.DNSCapture && p.HTTP10 == o.HTTP10 &&
 		p.HTTPProxyPort == o.HTTPProxyPort && slices.Equal(p.IPs, o.IPs) && maps.Equal(p.Labels, o.Labels) &&
 		maps.Equal(p.Annotations, o.Annotations) && maps.Equal(p.BindPorts, o.BindPorts) && maps.Equal(p.Metadata, o.Metadata)
 }

@@ -207,3 +207,28 @@ func TestUpgradeToAServerWithoutExtendedConnect(t *testing.T) {
 		t.Errorf("got %q", got)
 	}
 }
+
+// TestUpgradesHaveFiltersOfTheirOwn: what a manager says of an upgrade's filters replaces its own for that upgrade alone.
+func TestUpgradesHaveFiltersOfTheirOwn(t *testing.T) {
+	b := newBed(t)
+	b.cluster("sockets", webSockets(t))
+	m := tunnels(t, b.route("/", "sockets"))
+	router := m.Filters[len(m.Filters)-1]
+	abort := plan.HTTPFilter{Name: "fault", Config: &plan.Fault{Abort: &plan.FaultAbort{HTTPStatus: 418, Fraction: plan.Fraction{Numerator: 100, Denominator: 100}}}}
+	m.Filters = []plan.HTTPFilter{abort, router}
+	m.Upgrades = []plan.Upgrade{{Type: "websocket", Enabled: true, Filters: []plan.HTTPFilter{router}}, {Type: "other", Enabled: true}}
+	b.listen(m)
+	for upgrade, want := range map[string]int{"": 418, "websocket": 101, "other": 418} {
+		nc, br := b.dial()
+		text := "GET /ws HTTP/1.1\r\nHost: x\r\n"
+		if upgrade != "" {
+			text += "Connection: upgrade\r\nUpgrade: " + upgrade + "\r\n"
+		}
+		io.WriteString(nc, text+"\r\n") //nolint:errcheck // seen by the read
+		resp, err := http.ReadResponse(br, nil)
+		if err != nil || resp.StatusCode != want {
+			t.Errorf("%q: %v, %v, not %d", upgrade, resp, err, want)
+		}
+		nc.Close()
+	}
+}

@@ -58,7 +58,7 @@ func (t *Translator) inboundOf(gen *generation, p *model.Proxy, sidecar *model.S
 	mesh := gen.snap.Mesh()
 	d := dialect.Of(p)
 	in := &inboundInput{
-		env: listener.Env{Dialect: d, Mesh: mesh, Interception: p.Interception, IPv6: onlyIPv6(p.IPs),
+		env: listener.Env{Dialect: d, Mesh: mesh, Interception: p.Interception, IPv6: onlyIPv6(p.IPs), HTTP10: p.HTTP10,
 			Logs: listener.LogsOf(mesh, gen.snap.Telemetries(p.Namespace, p.Labels))},
 		mesh:     mesh,
 		policies: policyInput(gen.snap, p.Namespace, p.Labels),
@@ -234,7 +234,7 @@ func (in *inboundInput) made(t *Translator, gen *generation) *inbound {
 // by the answer.
 func (in *inboundInput) describe() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%+v %p %t %v %+v %s", in.env.Dialect, in.mesh, in.env.IPv6, in.env.Interception, in.env.Logs, in.policies.refs)
+	fmt.Fprintf(&b, "%+v %p %t %t %v %+v %s", in.env.Dialect, in.mesh, in.env.IPv6, in.env.HTTP10, in.env.Interception, in.env.Logs, in.policies.refs)
 	fmt.Fprintf(&b, "|%v %t", in.chains.Default, in.chains.Capture)
 	if in.grpc != nil {
 		fmt.Fprintf(&b, " %v", *in.grpc)

@@ -35,7 +35,7 @@ func newScope(t *Translator, gen *generation, g *group) *scope {
 		t: t, gen: gen, key: &g.key, snap: gen.snap, mesh: gen.snap.Mesh(),
 		labels: labelsOf(g.key.labels), rules: g.rules, plain: g.plain, kept: &g.kept,
 	}
-	s.env = listener.Env{Dialect: g.key.dialect, Mesh: s.mesh, Interception: g.key.interception, IPv6: g.key.ipv6,
+	s.env = listener.Env{Dialect: g.key.dialect, Mesh: s.mesh, Interception: g.key.interception, IPv6: g.key.ipv6, HTTP10: g.key.http10,
 		Logs: listener.LogsOf(s.mesh, s.snap.Telemetries(g.key.namespace, s.labels))}
 	var sidecar *model.Sidecar
 	if g.key.hasSidecar {

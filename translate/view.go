@@ -35,6 +35,7 @@ type groupKey struct {
 	interception model.Interception
 	ipv6         bool
 	dns          bool
+	http10       bool
 	httpProxy    uint32
 	bind         netip.Addr
 	bindPorts    string
@@ -67,6 +68,7 @@ func (t *Translator) makeView(gen *generation, p *model.Proxy) (View, []model.Se
 		interception: p.Interception,
 		ipv6:         onlyIPv6(p.IPs),
 		dns:          p.DNSCapture,
+		http10:       p.HTTP10,
 		httpProxy:    p.HTTPProxyPort,
 	}
 	if p.Type == model.GatewayProxy {

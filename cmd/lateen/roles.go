@@ -42,7 +42,7 @@ func (f *logFlags) add(cmd *cobra.Command) {
 
 func (f *logFlags) options() app.LogOptions { return app.LogOptions{Level: f.level, JSON: f.json} }
 
-func controlCommand() *cobra.Command {
+func controlCommand(env app.Environment) *cobra.Command {
 	var o app.ControlOptions
 	var log logFlags
 	cmd := &cobra.Command{
@@ -68,6 +68,7 @@ func controlCommand() *cobra.Command {
 	f.StringVar(&o.CACerts, "ca-certs", "", "directory with ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem, instead of a self-signed root")
 	f.DurationVar(&o.CertTTL, "workload-cert-ttl", 0, "life of workload certificates (default 24h)")
 	f.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "the trust domain of all identities")
+	f.BoolVar(&o.HTTP10, "http10", env.HTTP10, "have all proxies accept HTTP/1.0, not only those with HTTP10 in their metadata; PILOT_HTTP10=1 does so, too")
 	consulFlags(cmd, &o.Consul)
 	log.add(cmd)
 	return cmd

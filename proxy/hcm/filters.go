@@ -11,12 +11,17 @@ import (
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/telemetry"
 	"lateen.dev/lateen/wire/header"
+	"lateen.dev/lateen/wire/http1"
 )
 
 // runFilters lets the manager's filters decide in their order. It reports false when one has answered the request.
 func (s *stream) runFilters() bool {
-	for i := range s.m.filter.order {
-		st := &s.m.filter.order[i]
+	order := s.m.filter.order
+	if s.req.Upgrade || s.req.Method == http1.MethodConnect {
+		order = s.upgradeSteps()
+	}
+	for i := range order {
+		st := &order[i]
 		disabled := st.disabled
 		var config plan.HTTPFilterConfig
 		if len(s.decision.Overrides) > 0 {
@@ -32,6 +37,21 @@ func (s *stream) runFilters() bool {
 		}
 	}
 	return true
+}
+
+// upgradeSteps are those of the request's upgrade, or CONNECT, if the manager has filters of their own for it. What isn't
+// about deciding (statistics, the choice of ALPN) stays as the manager has it.
+func (s *stream) upgradeSteps() []step {
+	protocol := textConnect
+	if s.req.Upgrade {
+		protocol = s.req.Get(header.Upgrade)
+	}
+	for i := range s.m.cfg.Upgrades {
+		if u := &s.m.cfg.Upgrades[i]; u.Filters != nil && header.EqualFold(protocol, u.Type) {
+			return s.m.upgrades[i]
+		}
+	}
+	return s.m.filter.order
 }
 
 // runFilter runs one filter; config is the route's own for it, or nil.

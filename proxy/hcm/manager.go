@@ -11,6 +11,8 @@ type Manager struct {
 	cfg    *plan.HTTPConnectionManager
 	limits http1.Limits
 	filter filters
+	// upgrades are the steps of upgraded requests, for each of the configuration's Upgrades that has filters of its own.
+	upgrades [][]step
 	// Stats of the manager, which outlive changes of its configuration under one prefix.
 	Stats      *Stats
 	serverName []byte
@@ -57,6 +59,12 @@ func New(e *Engine, cfg *plan.HTTPConnectionManager, direction plan.Direction, s
 		m.serverName = []byte("envoy")
 	}
 	m.filter = compileFilters(cfg.Filters)
+	m.upgrades = make([][]step, len(cfg.Upgrades))
+	for i := range cfg.Upgrades {
+		if cfg.Upgrades[i].Filters != nil {
+			m.upgrades[i] = compileFilters(cfg.Upgrades[i].Filters).order
+		}
+	}
 	return m
 }
 

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -67,6 +68,23 @@ func ask(port int) string {
 	return string(b)
 }
 
+// askOld is what a gateway answers to HTTP/1.0.
+func askOld(t *testing.T, port int) string {
+	t.Helper()
+	nc, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	nc.SetDeadline(time.Now().Add(5 * time.Second))         //nolint:errcheck // the read tells
+	io.WriteString(nc, "GET / HTTP/1.0\r\nHost: x\r\n\r\n") //nolint:errcheck // the read tells
+	b, err := io.ReadAll(nc)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(b)
+}
+
 // credentials writes a key and a certificate of a workload's, signed by the mesh's authority, and the authority's root.
 func (m *mesh) credentials(dir string) {
 	m.t.Helper()
@@ -112,11 +130,11 @@ func (m *mesh) credentials(dir string) {
 }
 
 // discoveryBootstrap is an ordinary bootstrap that gets everything from a control plane.
-func discoveryBootstrap(name, api string, port int, socket string) string {
+func discoveryBootstrap(name, api string, port int, socket, metadata string) string {
 	return fmt.Sprintf(`node:
   id: router~127.0.0.1~%[1]s.default~default.svc.cluster.local
   cluster: %[1]s.default
-  metadata: {NAMESPACE: default, SERVICE_ACCOUNT: default, LABELS: {edge: %[1]s}}
+  metadata: {NAMESPACE: default, SERVICE_ACCOUNT: default, LABELS: {edge: %[1]s}%[5]s}
 dynamic_resources:
   ads_config: {api_type: %[2]s, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: xds}}]}
   cds_config: {ads: {}, resource_api_version: V3, initial_fetch_timeout: 0s}
@@ -133,7 +151,7 @@ static_resources:
     load_assignment:
       cluster_name: xds
       endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[3]d}}}}]}]
-%[4]s`, name, api, port, socket)
+%[4]s`, name, api, port, socket, metadata)
 }
 
 // A proxy with an ordinary Envoy bootstrap that names a control plane serves what that says, goes on when the control
@@ -157,8 +175,8 @@ func TestBootstrapWithDiscovery(t *testing.T) {
 	m.apply(externalService(t, "first") + externalService(t, "second") + edge("plain", plainPort, "first") + edge("secure", tlsPort, "first"))
 	ports := map[string]int{"plain": plainPort, "secure": tlsPort}
 	files := map[string]string{
-		"plain":  discoveryBootstrap("plain", "DELTA_GRPC", m.port, ""),
-		"secure": discoveryBootstrap("secure", "GRPC", m.port+2, socket),
+		"plain":  discoveryBootstrap("plain", "DELTA_GRPC", m.port, "", `, HTTP10: "1"`),
+		"secure": discoveryBootstrap("secure", "GRPC", m.port+2, socket, ""),
 	}
 	proxies := map[string]*process{}
 	for name, text := range files {
@@ -182,6 +200,12 @@ func TestBootstrapWithDiscovery(t *testing.T) {
 		}
 	}
 	everywhere("the gateway serves", "first")
+	// One has asked for HTTP/1.0 in its metadata, the other has not.
+	for name, want := range map[string]string{"plain": "HTTP/1.0 200 ", "secure": "HTTP/1.1 426 "} {
+		if got := askOld(t, ports[name]); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: HTTP/1.0 is answered %q, not %q", name, got, want)
+		}
+	}
 	m.control.kill()
 	for name, port := range ports {
 		for range 20 {

@@ -64,6 +64,12 @@ func (e Env) connectionManager(in HTTP) *listenerv3.Filter {
 	} else if in.Side == GatewaySide {
 		out.HttpProtocolOptions = &corev3.Http1ProtocolOptions{}
 	}
+	if e.HTTP10 {
+		if out.HttpProtocolOptions == nil {
+			out.HttpProtocolOptions = &corev3.Http1ProtocolOptions{}
+		}
+		out.HttpProtocolOptions.AcceptHttp_10 = true
+	}
 	if in.Side == InboundSide && in.Protocol.IsHTTP2() {
 		out.Http2ProtocolOptions = &corev3.Http2ProtocolOptions{}
 	}

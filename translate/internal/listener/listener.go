@@ -23,6 +23,7 @@ type Env struct {
 	Mesh         *model.Mesh
 	Interception model.Interception
 	IPv6         bool
+	HTTP10       bool // accepted by every connection manager
 	Logs         Logs
 }
 
