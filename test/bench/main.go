@@ -51,7 +51,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each proxy is measured")
 	flag.DurationVar(&o.duration, "duration", 2*time.Second, "length of one measurement")
 	flag.StringVar(&o.only, "only", "", "run only the rows whose key or name contains one of these words, separated by commas (see -list)")
-	flag.StringVar(&o.peers, "peers", "lateen,envoy,nginx,haproxy", "which proxies to compare")
+	flag.StringVar(&o.peers, "peers", "lateen,envoy,nginx,haproxy,floor", "which proxies to compare")
 	flag.StringVar(&o.jsonFile, "json", "", "also write the figures to this file")
 	flag.StringVar(&o.lateen, "lateen", "bin/lateen-proxy", "the lateen-proxy binary")
 	flag.StringVar(&o.before, "before", "", "another lateen-proxy binary to compare with, measured in turn with the first")
@@ -60,7 +60,14 @@ func main() {
 	flag.BoolVar(&o.list, "list", false, "list the rows with their goals and end")
 	flag.BoolVar(&o.strict, "strict", false, "fail if a goal is missed")
 	flag.StringVar(&o.profile, "pgo", "", "compare nothing, but write a profile of lateen-proxy under these loads to this file, for go build -pgo")
+	be := flag.String(floorFlag, "", "be the floor of the handshakes, with this configuration")
 	flag.Parse()
+	if *be != "" {
+		if err := serveFloor(*be); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+	}
 	if o.short {
 		o.rounds, o.duration = shortRounds, shortDuration
 	}

@@ -83,7 +83,7 @@ func (b *bench) startPeer(ctx context.Context, name string, n size) (*peer, erro
 	address := func(i int) string { return fmt.Sprintf("127.0.0.1:%d", ports[i]) }
 	product, suffix, _ := strings.Cut(name, "-")
 	p := &peer{name: name, exited: make(chan error, 1), plain: address(0), mtls: address(1), admin: address(2), h2: address(3), tcp: address(4)}
-	if product == nginx || product == haproxy {
+	if product == nginx || product == haproxy || product == floor {
 		p.admin = ""
 	}
 	config := peerConfig{Dir: b.dir.path, Admin: ports[2], H2: ports[3], TCP: ports[4], IstioStats: product == lateen || product == before,
@@ -157,6 +157,8 @@ func peerCommand(name string, o options) (template string, args, env []string) {
 		return template, []string{o.envoy, "-c", "CONFIG", "--concurrency", threads, "--disable-hot-restart", "-l", "warning"}, nil
 	case nginx:
 		return "nginx.conf", []string{"nginx", "-c", "CONFIG"}, nil
+	case floor:
+		return "floor.json", []string{"/proc/self/exe", "-" + floorFlag, "CONFIG"}, []string{"GOMAXPROCS=" + threads}
 	case haproxy:
 		return "haproxy.cfg", []string{"haproxy", "-db", "-f", "CONFIG"}, nil
 	}

@@ -70,6 +70,8 @@ const (
 	envoy   = "envoy"
 	nginx   = "nginx"
 	haproxy = "haproxy"
+	// floor is no proxy: see serveFloor.
+	floor = "floor"
 	// before is another version of Lateen's proxy (-before).
 	before = "before"
 )
@@ -164,11 +166,13 @@ func handshakeRows() []row {
 			candidates: through(full(false, classic), lateen, envoy), goals: []goal{atLeast(unitsPerCPU, envoy, 1)}},
 		{key: "resumed", name: name + "resumed sessions", unit: "handshake", measure: measureLoad, shows: perCPU,
 			candidates: []candidate{{label: lateen, peer: lateen, load: resumed(hybrid)}, {label: envoy, peer: envoy, load: resumed(hybrid)},
-				{label: "envoy, full handshakes", peer: envoy, load: full(false, hybrid)}},
+				{label: "envoy, full handshakes", peer: envoy, load: full(false, hybrid)},
+				{label: "crypto/tls without a proxy", peer: floor, load: resumed(hybrid)}},
 			goals: []goal{atLeast(unitsPerCPU, "envoy, full handshakes", 2), atLeast(unitsPerCPU, envoy, 1)}},
 		{key: "resumed-x25519", name: name + "resumed sessions, X25519 without ML-KEM", unit: "handshake", measure: measureLoad, shows: perCPU,
 			candidates: []candidate{{label: lateen, peer: lateen, load: resumed(classic)}, {label: envoy, peer: envoy, load: resumed(classic)},
-				{label: "envoy, full handshakes", peer: envoy, load: full(false, classic)}},
+				{label: "envoy, full handshakes", peer: envoy, load: full(false, classic)},
+				{label: "crypto/tls without a proxy", peer: floor, load: resumed(classic)}},
 			goals: []goal{atLeast(unitsPerCPU, envoy, 1)}},
 	}
 }
