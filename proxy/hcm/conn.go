@@ -33,6 +33,8 @@ type conn struct {
 	local, remote, direct netip.AddrPort
 	// told says that an HTTP/2 client was asked to go.
 	told atomic.Bool
+	// idled is when the last HTTP/2 stream ended, or else the connection began, a sock.Instant; 0 while there is one.
+	idled atomic.Int64
 
 	mu    sync.Mutex // guards what follows: HTTP/2 streams share the connection
 	peers peerCache
@@ -156,8 +158,10 @@ func (c *conn) Reject(d *h1.Conn, why http1.Reason) {
 func (c *conn) serve2() error {
 	cfg := upstream.HTTP2Config(&c.m.cfg.HTTP2)
 	cfg.MaxHeaderBytes, cfg.MaxHeaderFields = c.m.cfg.Limits.MaxHeadBytes, int(c.m.cfg.Limits.MaxHeaderCount)
-	t := &transport2{conn: c.acc.Conn}
+	t := &transport2{conn: c.acc.Conn, idled: &c.idled}
+	c.idled.Store(int64(c.born))
 	c.http2 = http2.NewServer(t, cfg, c.handle2)
+	c.http2.OnIdle(func() { c.idled.Store(int64(sock.Now())) })
 	t.idle = func() bool {
 		if c.draining() {
 			c.http2.Drain()
@@ -177,6 +181,7 @@ func (c *conn) serve2() error {
 
 // handle2 serves a stream.
 func (c *conn) handle2(st *http2.Stream) {
+	c.idled.Store(0)
 	s := takeStream()
 	s.down2.Begin(st, &s.bad)
 	s.begin(c, &s.down2, &s.bad, telemetry.ProtocolHTTP2)
@@ -206,11 +211,12 @@ func (c *conn) ask() {
 	c.http2.Drain()
 }
 
-// transport2 lets an HTTP/2 connection read from a socket, and ends it when nothing comes for the idle timeout and
-// there is no stream.
+// transport2 lets an HTTP/2 connection read from a socket, and ends it when there is no stream for the idle timeout,
+// whatever else comes: PINGs are no activity.
 type transport2 struct {
 	conn    *sock.Conn
 	timeout time.Duration
+	idled   *atomic.Int64
 	// idle is asked when the timeout has passed; it reports whether to go on.
 	idle func() bool
 }
@@ -218,7 +224,11 @@ type transport2 struct {
 func (t *transport2) Read(p []byte) (int, error) {
 	for {
 		if t.timeout > 0 {
-			t.conn.SetReadDeadline(sock.Now().Add(t.timeout))
+			from := sock.Instant(t.idled.Load())
+			if from == 0 {
+				from = sock.Now()
+			}
+			t.conn.SetReadDeadline(from.Add(t.timeout))
 		}
 		n, err := t.conn.Read(p)
 		if n == 0 && wokenUp(err) && t.idle() {

@@ -48,6 +48,7 @@ const relayName = "HTTP/2 relay"
 
 // pass begins to serve a stream. It is the connection's reader that calls.
 func (c *conn) pass(b *http2.Batch, st *http2.Stream) {
+	c.idled.Store(0)
 	s := takeStream()
 	s.relay.mu.Lock()
 	defer s.relay.mu.Unlock()
@@ -426,6 +427,7 @@ func (f *fromServer) Sent(b *http2.Batch, st *http2.Stream, n int) {
 	if s.relay.up != st {
 		return
 	}
+	defer s.m.engine.contain(relayName)
 	s.relay.active = sock.Now()
 	s.relay.down.Consumed(b, n)
 }

@@ -6,8 +6,12 @@ import "time"
 type Config struct {
 	// MaxConcurrentStreams is how many streams the peer may have open.
 	MaxConcurrentStreams uint32
-	// StreamWindow and ConnWindow are how many bytes of bodies the peer may send
-	// ahead of their being read, on one stream and on all. They bound memory.
+	// StreamWindow is how many bytes of a body the peer may send ahead of their
+	// being read; a stream begins with at most firstWindow of it, and is let have
+	// twice as much each time that half has been read. ConnWindow is how many bytes
+	// of all bodies may be on their way. What has come and not been read is given
+	// back to the connection at once, so that it holds up its own stream alone, up
+	// to holdServer or holdClient times ConnWindow. They bound memory.
 	StreamWindow, ConnWindow uint32
 	// MaxHeaderBytes bounds a decoded header (names, values and 32 bytes a field,
 	// as RFC 9113 counts); MaxHeaderFields its number of fields.
@@ -32,6 +36,15 @@ type Config struct {
 	// there; 0 is never. It has PingTimeout to answer, by default as long.
 	PingInterval, PingTimeout time.Duration
 }
+
+const (
+	// firstWindow is how much somebody who reads nothing at all can make us hold.
+	firstWindow = 1 << 20
+	// holdServer is less than holdClient, as a client chooses itself what it sends,
+	// while the answers on a connection to a server are many clients'.
+	holdServer = 1
+	holdClient = 4
+)
 
 // Default returns the limits of a proxy among services.
 func Default() Config {

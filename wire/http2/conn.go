@@ -70,7 +70,9 @@ type Conn struct {
 	enc        *encoder
 
 	sendWindow  int64
-	recvUnacked uint32 // consumed, and not yet given back to the peer
+	recvUnacked uint32 // to be given back to the peer
+	held        int64  // received, and not yet consumed
+	withheld    int64  // of those, what is not to be given back before
 	peer        peerSettings
 
 	announced bool  // a drain has begun
@@ -144,7 +146,7 @@ func (c *Conn) appendHello(dst []byte) []byte {
 	} else {
 		s = appendSetting(s, settingEnablePush, 0)
 	}
-	s = appendSetting(s, settingInitialWindowSize, c.cfg.StreamWindow)
+	s = appendSetting(s, settingInitialWindowSize, c.firstWindow())
 	s = appendSetting(s, settingMaxHeaderListSize, c.cfg.MaxHeaderBytes)
 	dst = append(appendFrameHeader(dst, len(s), frameSettings, 0, 0), s...)
 	if more := c.cfg.ConnWindow - initialWindow; more > 0 {
@@ -152,6 +154,9 @@ func (c *Conn) appendHello(dst []byte) []byte {
 	}
 	return dst
 }
+
+// firstWindow is the window that a stream begins with.
+func (c *Conn) firstWindow() uint32 { return min(c.cfg.StreamWindow, firstWindow) }
 
 // Run reads until the connection ends and returns why: nil after a graceful
 // end (the peer closed between streams, or a drain finished). It closes the

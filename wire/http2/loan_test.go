@@ -191,11 +191,13 @@ func TestLoans(t *testing.T) {
 	var calls sync.WaitGroup
 	var clients []net.Conn
 	var ins []*reluctant
+	var conns []*Conn
 	for i := range 3 {
 		client, proxy := pipe(t)
 		in := newReluctant(proxy, uint64(i+2))
 		clients, ins = append(clients, client), append(ins, in)
 		c := NewServer(in, Config{}, nil)
+		conns = append(conns, c)
 		c.OnStream(func(b *Batch, s *Stream) { (&passage{t: t}).begin(b, up, s) })
 		ended.Go(func() { _ = c.Run() })
 		cc := theirClient(t, client)
@@ -216,6 +218,11 @@ func TestLoans(t *testing.T) {
 	near.Close()
 	server.Close()
 	ended.Wait()
+	for _, c := range append(conns, up) {
+		if c.held != 0 || c.withheld != 0 || len(c.loans) != 0 {
+			t.Errorf("%d bytes are still held, %d withheld, %d loans left", c.held, c.withheld, len(c.loans))
+		}
+	}
 }
 
 // echoed sends a body and expects it back.

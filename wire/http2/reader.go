@@ -281,6 +281,7 @@ func (r *reader) data(f *frame) error {
 		c.creditLocked(padding)
 		s.unacked += uint32(padding)
 	}
+	c.holdLocked(len(f.payload))
 	if s.receiver == nil {
 		s.append(f.payload)
 		s.wakeReader()

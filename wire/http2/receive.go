@@ -88,7 +88,7 @@ func (s *Stream) Leave(b *Batch, code ErrCode) {
 	c.mu.Lock()
 	s.receiver = nil
 	c.resetLocked(s, code, errLeft)
-	c.creditLocked(s.held + len(s.data) - s.off)
+	c.releaseLocked(s.held + len(s.data) - s.off)
 	s.held = 0
 	s.left = true
 	if c.server {

@@ -26,7 +26,8 @@ type Stream struct {
 	data          []byte // received and not yet read, from off
 	off           int
 	unacked       uint32 // read, and not yet given back to the peer
-	recvLeft      int64  // what the peer may still send
+	window        uint32 // what the peer may send ahead
+	recvLeft      int64  // what of it is left
 	received      int64  // body bytes so far
 	recvEnd       bool
 	stopped       bool // nobody will read the rest
@@ -60,7 +61,8 @@ func newStream(c *Conn, id uint32) *Stream {
 	}
 	s.c, s.id = c, id
 	s.head.Reset()
-	s.recvLeft = int64(c.cfg.StreamWindow)
+	s.window = c.firstWindow()
+	s.recvLeft = int64(s.window)
 	return s
 }
 
@@ -72,7 +74,8 @@ func (s *Stream) Release() {
 	s.Reset(Cancel)
 	c := s.c
 	c.mu.Lock()
-	c.creditLocked(len(s.data) - s.off)
+	c.releaseLocked(s.held + len(s.data) - s.off)
+	s.held = 0
 	s.left = true
 	if s.refs == 0 {
 		s.recycle()
@@ -252,12 +255,15 @@ func (s *Stream) consumeLocked(n int) {
 // ackLocked lets the peer send n bytes more.
 func (s *Stream) ackLocked(n int) {
 	s.unacked += uint32(n)
-	if s.unacked >= s.c.cfg.StreamWindow/2 && !s.recvEnd && s.err == nil {
-		s.c.out = appendWindowUpdate(s.c.out, s.id, s.unacked)
-		s.recvLeft += int64(s.unacked)
+	if s.unacked >= s.window/2 && !s.recvEnd && s.err == nil {
+		more := min(s.window, s.c.cfg.StreamWindow-s.window)
+		s.window += more
+		more += s.unacked
+		s.c.out = appendWindowUpdate(s.c.out, s.id, more)
+		s.recvLeft += int64(more)
 		s.unacked = 0
 	}
-	s.c.creditLocked(n)
+	s.c.releaseLocked(n)
 }
 
 // Trailers are the peer's trailer fields, after Read returned io.EOF; nil if
@@ -366,6 +372,29 @@ func (s *Stream) Reset(code ErrCode) {
 	c.mu.Lock()
 	c.resetLocked(s, code, &StreamError{Code: code, Reason: "reset by this end"})
 	c.unlockAndFlush()
+}
+
+// holdLocked accounts for body bytes that have come and are to be read. The
+// connection's window has them back at once, unless too many wait already.
+func (c *Conn) holdLocked(n int) {
+	limit := int64(c.cfg.ConnWindow) * holdServer
+	if !c.server {
+		limit = int64(c.cfg.ConnWindow) * holdClient
+	}
+	if c.held += int64(n); c.held <= limit {
+		c.creditLocked(n)
+	} else {
+		c.withheld += int64(n)
+	}
+}
+
+// releaseLocked accounts for body bytes that have been read, or never will be.
+func (c *Conn) releaseLocked(n int) {
+	c.held -= int64(n)
+	if back := min(int64(n), c.withheld); back > 0 {
+		c.withheld -= back
+		c.creditLocked(int(back))
+	}
 }
 
 // creditLocked gives body bytes back to the connection's window.
