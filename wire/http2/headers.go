@@ -419,9 +419,13 @@ func (c *Conn) windowUpdate(f *frame) error {
 	if len(f.payload) != 4 {
 		return connError(FrameSizeError, "WINDOW_UPDATE of %d bytes", len(f.payload))
 	}
-	n := int64(binary.BigEndian.Uint32(f.payload) & maxWindow)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.windowUpdateLocked(f)
+}
+
+func (c *Conn) windowUpdateLocked(f *frame) error {
+	n := int64(binary.BigEndian.Uint32(f.payload) & maxWindow)
 	if f.stream == 0 {
 		if c.sendWindow += n; n == 0 || c.sendWindow > maxWindow {
 			code := FlowControlError
@@ -446,6 +450,8 @@ func (c *Conn) windowUpdate(f *frame) error {
 	if s.sendWindow += n; s.sendWindow > maxWindow {
 		return &StreamError{Code: FlowControlError, Reason: "WINDOW_UPDATE overflows the window"}
 	}
-	s.roomLocked()
+	if s.blocked {
+		s.roomLocked()
+	}
 	return nil
 }

@@ -122,6 +122,11 @@ func (r *reader) feed(b []byte) (int, error) {
 		return 0, err
 	}
 	for r.preface == 0 {
+		n, err := r.windowUpdates(b)
+		if err != nil {
+			return 0, err
+		}
+		b = b[n:]
 		f, size, complete, err := parseFrame(b, minMaxFrameSize)
 		if err != nil {
 			return 0, err
@@ -160,8 +165,10 @@ func (r *reader) frame(f *frame) error {
 	if r.blockStream != 0 && (f.typ != frameContinuation || f.stream != r.blockStream) {
 		return connError(ProtocolError, "a header section was interrupted")
 	}
-	if err := r.limit(f); err != nil {
-		return err
+	if f.typ != frameData { // which looks by itself
+		if err := r.limit(f); err != nil {
+			return err
+		}
 	}
 	if err := r.dispatch(f); err != nil {
 		return r.failed(f, err)
@@ -207,9 +214,13 @@ func (r *reader) dispatch(f *frame) error {
 // limit counts frames that cost work and bring nothing, which is how floods
 // are made of: see Config.
 func (r *reader) limit(f *frame) error {
-	cfg := &r.c.cfg
 	r.c.mu.Lock()
 	defer r.c.mu.Unlock()
+	return r.limitLocked(f)
+}
+
+func (r *reader) limitLocked(f *frame) error {
+	cfg := &r.c.cfg
 	switch f.typ {
 	case frameData, frameHeaders, frameContinuation:
 		if len(f.payload) > 0 || f.has(flagEndStream) {
@@ -265,6 +276,9 @@ func (r *reader) data(f *frame) error {
 	c := r.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := r.limitLocked(f); err != nil {
+		return err
+	}
 	if r.window -= int64(size); r.window < 0 {
 		return connError(FlowControlError, "more DATA than the connection's window")
 	}
@@ -374,6 +388,38 @@ func (c *Conn) idleStreamLocked(id uint32) bool {
 		return id >= c.nextID
 	}
 	return id > c.lastID
+}
+
+// windowUpdates handles the WINDOW_UPDATEs at the start of b, of which a client that reads a large body in small pieces
+// sends hundreds at a time, under one lock, and says how many bytes they were. Others are left to frame.
+func (r *reader) windowUpdates(b []byte) (used int, err error) {
+	if r.first || r.blockStream != 0 || !isWindowUpdate(b) {
+		return 0, nil
+	}
+	c := r.c
+	c.mu.Lock()
+	for isWindowUpdate(b[used:]) {
+		f := frame{typ: frameWindowUpdate, stream: binary.BigEndian.Uint32(b[used+5:]) & maxWindow,
+			payload: b[used+frameHeaderLen : used+windowUpdateLen]}
+		used += windowUpdateLen
+		if err = r.limitLocked(&f); err == nil {
+			err = c.windowUpdateLocked(&f)
+		}
+		if err != nil {
+			c.mu.Unlock()
+			return used, r.failed(&f, err)
+		}
+	}
+	c.mu.Unlock()
+	return used, nil
+}
+
+// windowUpdateLen is the length of a WINDOW_UPDATE, all in all.
+const windowUpdateLen = frameHeaderLen + 4
+
+// isWindowUpdate says that b begins with a WINDOW_UPDATE as it should be.
+func isWindowUpdate(b []byte) bool {
+	return len(b) >= windowUpdateLen && b[2] == 4 && frameType(b[3]) == frameWindowUpdate && b[0]|b[1] == 0
 }
 
 func checkPriority(f *frame) error {
