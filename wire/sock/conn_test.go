@@ -454,7 +454,7 @@ func TestAbortEndsReaderAndWriterForGood(t *testing.T) {
 // TestLongAnswer answers with more than the socket takes, and aborts another such answer.
 func TestLongAnswer(t *testing.T) {
 	forKinds(t, func(t *testing.T, c *Conn, peer net.Conn) {
-		long := bytes.Repeat([]byte("0123456789abcdef"), 1<<19)
+		long := bytes.Repeat([]byte("0123456789abcdef"), 1<<22) // more than the largest buffers of both ends
 		answered := make(chan error, 2)
 		s := &lines{}
 		s.onLine = func([]byte) {
