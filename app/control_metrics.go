@@ -17,6 +17,7 @@ type controlMetrics struct {
 	// change when it has reached the last of them.
 	convergence, distribution *telemetry.Histogram
 	certificates              *telemetry.Family
+	held                      *telemetry.Series
 	failures                  *telemetry.Series
 }
 
@@ -36,6 +37,8 @@ func newControlMetrics(r *telemetry.Registry) *controlMetrics {
 		certificates: counter("citadel_server_csr_count", "Certificate requests, by what became of them.",
 			"outcome"),
 	}
+	m.held = r.NewFamily(telemetry.Desc{Name: "lateen_xds_subscription_bytes", Kind: telemetry.KindGauge,
+		Help: "Memory that the subscriptions of all discovery clients take, about; beyond 1 GiB more are refused."}).With()
 	m.failures = counter("pilot_total_xds_internal_errors", "Translations for a proxy that failed.").With()
 	seconds := func(name, help string) *telemetry.Histogram {
 		return r.NewFamily(telemetry.Desc{Name: name, Help: help, Kind: telemetry.KindHistogram, Buckets: convergenceBuckets}).With().Histogram
@@ -49,6 +52,9 @@ func newControlMetrics(r *telemetry.Registry) *controlMetrics {
 func (m *controlMetrics) Connected(delta int) {
 	m.connected.With(version).Counter.Add(0, int64(delta))
 }
+
+// Held implements server.Metrics.
+func (m *controlMetrics) Held(delta int64) { m.held.Counter.Add(0, delta) }
 
 // Pushed implements server.Metrics.
 func (m *controlMetrics) Pushed(typeURL string, bytes int) {

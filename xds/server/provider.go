@@ -88,6 +88,8 @@ type Metrics interface {
 	Pushed(typeURL string, bytes int)
 	// Refused counts one NACK (pilot_total_xds_rejects).
 	Refused(typeURL string, c *Client)
+	// Held adds to the bytes that the subscriptions of all clients take.
+	Held(delta int64)
 	// Converged is the time from a change to this client's last ACK of it
 	// (pilot_proxy_convergence_time).
 	Converged(d time.Duration)
@@ -102,6 +104,7 @@ type NoMetrics struct{}
 func (NoMetrics) Connected(int)           {}
 func (NoMetrics) Pushed(string, int)      {}
 func (NoMetrics) Refused(string, *Client) {}
+func (NoMetrics) Held(int64)              {}
 func (NoMetrics) Converged(time.Duration) {}
 
 // Distributed implements Metrics.

@@ -9,10 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"lateen.dev/lateen/xds"
+	"lateen.dev/lateen/xds/internal/machine"
 )
 
 // slowAttach makes the first configuration of each new client take its time.
@@ -204,5 +206,47 @@ func TestStreamsOfOneIdentityAreLimited(t *testing.T) {
 		for _, w := range []*wire{a2, b, a4} {
 			<-w.err
 		}
+	})
+}
+
+// What all clients together subscribe to is bounded. Who asks for more is sent
+// away, those who have theirs stay, and what goes makes room.
+func TestSubscriptionsOfAllAreLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const limit = 100 << 10
+		s, _, _ := newFake(Limits{HeldBytes: limit})
+		million := func(w *wire, node string) error {
+			for i := range 1000 {
+				names := make([]string, 1000)
+				for k := range names {
+					names[k] = fmt.Sprintf("%s-%d-%d", node, i, k)
+				}
+				m := &message{Request: machine.Request{TypeURL: xds.EndpointType, Subscribe: names}, node: &corev3.Node{Id: node}}
+				select {
+				case w.in <- m:
+				case err := <-w.err:
+					return err
+				}
+			}
+			return nil
+		}
+		calm := open(t.Context(), s)
+		calm.ask("calm", xds.EndpointType, "", "x", "y")
+		<-calm.out
+		greedy := open(t.Context(), s)
+		if err := million(greedy, "greedy"); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("who asks for too much ended with %v", err)
+		}
+		calm.ask("", xds.EndpointType, "", "z")
+		synctest.Wait()
+		if held := s.held.Load(); held <= 0 || held > 1000 {
+			t.Errorf("%d bytes are held for three names", held)
+		}
+		calm.done()
+		<-calm.err
+		if held := s.held.Load(); held != 0 {
+			t.Errorf("%d bytes are held for nobody", held)
+		}
+		s.Close()
 	})
 }

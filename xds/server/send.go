@@ -103,6 +103,7 @@ func (st *stream) holdLocked(bytes int64) error {
 		return nil
 	}
 	st.held = bytes
+	st.server.cfg.Metrics.Held(more)
 	all, limit := st.server.held.Add(more), int64(st.server.cfg.Limits.HeldBytes)
 	if more > 0 && all > limit {
 		return status.Errorf(codes.ResourceExhausted, "the subscriptions of all clients take %d bytes, %d are allowed; try another replica, or subscribe to less",

@@ -136,9 +136,6 @@ func (s *Server) contain(st *stream) (err error) {
 	return st.run()
 }
 
-// Held is about how many bytes the subscriptions of all clients take in memory.
-func (s *Server) Held() int64 { return s.held.Load() }
-
 func (s *Server) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

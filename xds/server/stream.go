@@ -254,6 +254,7 @@ func (st *stream) leave() {
 	defer st.mu.Unlock()
 	st.ended = true
 	st.server.held.Add(-st.held)
+	st.server.cfg.Metrics.Held(-st.held)
 	st.held = 0
 }
 
