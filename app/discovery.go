@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -82,30 +83,53 @@ func (d *discovery) run(ctx context.Context) error {
 			d.begin(snap.Version(), changed)
 			d.translator.Advance(snap, change, changed)
 		}
-		sessions := d.all()
-		if err := refreshAll(sessions); err != nil {
+		began := time.Now()
+		if err := refreshAll(d.all()); err != nil {
 			d.failed(err)
 			retry.Reset(d.retries.Next())
 		} else {
 			d.retries.Reset()
 		}
-		rest.Reset(min(time.Duration(len(sessions))*restForEach, restAtMost))
+		rest.Reset(min(restFactor*time.Since(began), restAtMost))
 	}
 }
 
-// refreshAll gives each its newest state. The error is the first panic, with
-// the number of them.
+// refreshAll gives each its newest state, on as many cores as there are. The
+// error is the first panic, with the number of them.
 func refreshAll(sessions []*session) *translationError {
-	var first *translationError
+	const share = 64 // sessions that are worth a goroutine
+	workers := min(runtime.GOMAXPROCS(0), 1+len(sessions)/share)
+	failures := make([]*translationError, workers)
+	var g sync.WaitGroup
+	for i := range workers {
+		g.Go(func() { failures[i] = refreshEach(sessions[i*len(sessions)/workers : (i+1)*len(sessions)/workers]) })
+	}
+	g.Wait()
+	return merged(failures)
+}
+
+func refreshEach(sessions []*session) *translationError {
+	var failures []*translationError
 	for _, s := range sessions {
-		err := s.refresh()
-		if err == nil {
-			continue
+		if err := s.refresh(); err != nil {
+			err.proxies = 1
+			failures = append(failures, err)
 		}
-		if first == nil {
+	}
+	return merged(failures)
+}
+
+// merged is the first failure, with the number of proxies of all.
+func merged(failures []*translationError) *translationError {
+	var first *translationError
+	for _, err := range failures {
+		switch {
+		case err == nil:
+		case first == nil:
 			first = err
+		default:
+			first.proxies += err.proxies
 		}
-		first.proxies++
 	}
 	return first
 }
@@ -128,11 +152,12 @@ func (e *translationError) report(m *controlMetrics, log *slog.Logger) {
 		"panic", e.value, "stack", e.stack)
 }
 
-// How long translation rests after each Snapshot: about what it takes to send a
-// small change to every client, and to hear from it.
+// How long translation rests after each Snapshot: a multiple of what it took to
+// translate and to send, so that in a storm most of the time is left for hearing
+// from the clients.
 const (
-	restForEach = 80 * time.Microsecond
-	restAtMost  = 100 * time.Millisecond
+	restFactor = 5
+	restAtMost = 100 * time.Millisecond
 )
 
 func (d *discovery) all() []*session {

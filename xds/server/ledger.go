@@ -35,7 +35,8 @@ type record struct {
 	counted uint64
 	// history holds values of acked, oldest first.
 	history []Reached
-	types   map[string]*typeRecord
+	// types are in the order of additions, as the views are.
+	types []*typeRecord
 }
 
 // maxHistory is of how many revisions it is remembered when a client had them all:
@@ -55,7 +56,7 @@ func newLedger(m Metrics) *Ledger {
 func (l *Ledger) connect(st *stream) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.clients[st.client.Stream] = &record{client: &st.client, stream: st, delta: st.t.delta(), types: make(map[string]*typeRecord)}
+	l.clients[st.client.Stream] = &record{client: &st.client, stream: st, delta: st.t.delta()}
 }
 
 func (l *Ledger) disconnect(stream uint64) {
@@ -88,11 +89,11 @@ func (l *Ledger) update(stream uint64, at standing) {
 	}
 	for i := range at.views {
 		v := &at.views[i]
-		t := r.types[v.TypeURL]
-		if t == nil {
-			t = &typeRecord{since: now}
-			r.types[v.TypeURL] = t
-		} else if synced(&t.view) != synced(v) {
+		if i == len(r.types) || r.types[i].view.TypeURL != v.TypeURL {
+			r.types = slices.Insert(r.types, i, &typeRecord{since: now, view: *v})
+		}
+		t := r.types[i]
+		if synced(&t.view) != synced(v) {
 			t.since = now
 		}
 		t.view = *v
@@ -168,10 +169,10 @@ func (l *Ledger) Connected() int {
 func (r *record) copyLocked() record {
 	c := *r
 	c.history = slices.Clone(r.history)
-	c.types = make(map[string]*typeRecord, len(r.types))
-	for url, t := range r.types {
+	c.types = make([]*typeRecord, len(r.types))
+	for i, t := range r.types {
 		entry := *t
-		c.types[url] = &entry
+		c.types[i] = &entry
 	}
 	return c
 }
@@ -179,10 +180,9 @@ func (r *record) copyLocked() record {
 // status computes versions, which hash whole sets: not under the lock.
 func (r *record) status() ClientStatus {
 	out := ClientStatus{Client: *r.client, Delta: r.delta, Revision: r.acked, History: r.history}
-	for _, url := range slices.SortedFunc(maps.Keys(r.types), xds.CompareTypes) {
-		t := r.types[url]
+	for _, t := range r.types {
 		line := TypeStatus{
-			TypeURL:        url,
+			TypeURL:        t.view.TypeURL,
 			Names:          t.view.Names,
 			Wildcard:       t.view.Wildcard,
 			Wanted:         t.view.Wanted.Version(),
@@ -275,10 +275,10 @@ func (l *Ledger) result(clients []uint64, revision uint64) WaitResult {
 // refusalsLocked are the refusals in force that came with the revision or
 // later.
 func (r *record) refusalsLocked(revision uint64) (out []RefusedBy) {
-	for url, t := range r.types {
+	for _, t := range r.types {
 		recent := slices.ContainsFunc(t.view.Refused, func(ref machine.Refusal) bool { return ref.Revision >= revision })
 		if recent && t.nack != nil {
-			out = append(out, RefusedBy{Client: *r.client, TypeURL: url, Nack: *t.nack})
+			out = append(out, RefusedBy{Client: *r.client, TypeURL: t.view.TypeURL, Nack: *t.nack})
 		}
 	}
 	return out

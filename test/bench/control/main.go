@@ -64,6 +64,7 @@ func main() {
 	flag.BoolVar(&o.custom.sotw, "sotw", false, "its clients speak the state-of-the-world protocol")
 	flag.BoolVar(&o.custom.ours, "ours", false, "its clients are Lateen's proxies instead of stock Envoys")
 	flag.DurationVar(&o.custom.churn, "churn", 0, "and then 100 endpoint changes a second for so long")
+	flag.BoolVar(&o.custom.churnForAll, "churn-for-all", false, "of services that all clients see, whatever their Sidecar says")
 	flag.DurationVar(&o.chaos.lasts, "chaos", 0, "instead of measuring: replicas that are killed, clients that come and go, refuse, stall and attack, for so long")
 	flag.Uint64Var(&o.chaos.seed, "seed", 1, "what happens in that time; an odd one has a Sidecar for each namespace")
 	flag.IntVar(&o.chaos.attackers, "attackers", 8, "malicious clients at any moment of it")

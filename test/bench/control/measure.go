@@ -267,7 +267,7 @@ func (b *bench) runChurn(ctx context.Context) error {
 	n := 0
 	for ; time.Since(began) < b.s.churn; n++ {
 		ch.begin(n + 1)
-		if err := b.write(ctx, "files", churnFile(n%churning), churnService(n%churning, churnAddress(n+1))); err != nil {
+		if err := b.write(ctx, "files", churnFile(n%churning), churnService(b.s, n%churning, churnAddress(n+1))); err != nil {
 			return err
 		}
 		select {

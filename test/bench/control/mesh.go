@@ -142,8 +142,12 @@ spec:
 // changes all the time.
 func churnFile(k int) string { return fmt.Sprintf("zy-churn-%02d.yaml", k) }
 
-func churnService(k int, marker string) string {
-	return serviceEntry(fmt.Sprintf("churn-%d", k), "ns-0", address("172.19.1.1", k),
+func churnService(s scenario, k int, marker string) string {
+	namespace := fmt.Sprintf("ns-%d", k%namespaces)
+	if s.churnForAll {
+		namespace = "ns-0" // which all Sidecars let in
+	}
+	return serviceEntry(fmt.Sprintf("churn-%d", k), namespace, address("172.19.1.1", k),
 		[]string{fmt.Sprintf("10.251.0.%d", k+1), marker}, false)
 }
 
@@ -187,7 +191,7 @@ func meshFiles(s scenario) map[string][]string {
 	add(changeRoute, changedRoute("mk-0-mk"))
 	if s.churn > 0 {
 		for k := range churning {
-			add(churnFile(k), churnService(k, "10.252.0.1"))
+			add(churnFile(k), churnService(s, k, "10.252.0.1"))
 		}
 	}
 	return files

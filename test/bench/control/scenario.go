@@ -22,6 +22,10 @@ type scenario struct {
 	ours bool
 	// churn is for how long services change all the time.
 	churn time.Duration
+	// churnForAll makes them services that every client sees. Otherwise they are
+	// of all namespaces in turn, as services chosen at random would be, and a
+	// Sidecar hides most of them.
+	churnForAll bool
 }
 
 func (s scenario) name() string {
@@ -37,6 +41,9 @@ func (s scenario) name() string {
 	}
 	if s.churn > 0 {
 		name += ", churn"
+	}
+	if s.churnForAll {
+		name += " that all clients see"
 	}
 	return name
 }
@@ -62,6 +69,7 @@ func scenarios() []scenario {
 		{services: 5000, clients: 100},
 		{services: 10000, clients: 1},
 		{services: 10000, clients: 1000, scoped: true, churn: churn},
+		{services: 10000, clients: 1000, scoped: true, churn: churn, churnForAll: true},
 	}
 }
 
