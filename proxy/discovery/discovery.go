@@ -41,6 +41,7 @@ type Discovery struct {
 
 	mu      sync.Mutex // guards what follows
 	ctx     context.Context
+	ended   bool // nobody starts another client from here on
 	started sync.WaitGroup
 	waiting []*client.Client // until Run
 	clients map[service]*client.Client
@@ -123,7 +124,7 @@ func (d *Discovery) client(s plan.DiscoveryService, typeURL string, whole []stri
 	d.clients[key] = c
 	if d.ctx == nil {
 		d.waiting = append(d.waiting, c)
-	} else if d.ctx.Err() == nil {
+	} else if !d.ended {
 		d.startLocked(c)
 	}
 	return c
@@ -148,7 +149,8 @@ func (d *Discovery) Run(ctx context.Context) {
 	d.mu.Unlock()
 	d.files.run(ctx)
 	<-ctx.Done()
-	d.mu.Lock() // nobody starts another from here on
+	d.mu.Lock()
+	d.ended = true
 	d.mu.Unlock()
 	d.started.Wait()
 }
