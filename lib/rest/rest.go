@@ -1,6 +1,7 @@
 // Package rest gives memory back to the system when the process has come to rest. Go's collector runs when the heap has
 // doubled, and at rest it doesn't: what start-up or a crowd of clients has left behind, and the stacks that have grown
-// under them, would stay until a collection two minutes later, and longer.
+// under them, would stay until a collection two minutes later, and longer. So would pages of the program itself that only
+// the start has needed.
 //
 // Programs that wait for most of their life call Watch in a goroutine of their own; it returns when its context ends.
 // While the program works, the collector runs by itself and this package does nothing.
@@ -26,7 +27,7 @@ const (
 	portion    = 4
 )
 
-// Watch collects garbage and returns memory to the system each time that the process has come to rest with more memory
+// Watch collects garbage and returns memory to the system, the program's own pages included, each time that the process has come to rest with more memory
 // in use than after the last time. It returns when ctx ends.
 func Watch(ctx context.Context) {
 	tick := time.NewTicker(interval)
@@ -40,6 +41,7 @@ func Watch(ctx context.Context) {
 		}
 		if w.step(look()) {
 			debug.FreeOSMemory()
+			_ = releaseProgram() // what can't be had back stays
 			w.collected(look())
 		}
 	}

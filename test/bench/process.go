@@ -27,7 +27,7 @@ func measureIdle(mtls bool) func(context.Context, *bench, candidate) (sample, er
 			return nil, err
 		}
 		defer p.stop()
-		if err := pause(ctx, settleTime/3); err != nil {
+		if err := pause(ctx, settleTime); err != nil {
 			return nil, err
 		}
 		before, err := p.usage()
