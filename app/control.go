@@ -148,6 +148,7 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	}
 	c.ready.Store(true)
 	g.Go("translation", c.discovery.run)
+	g.Go("what workloads use", c.discovery.uses.run)
 	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, listeners.plain) })
 	for _, l := range append(listeners.away, listeners.tls) {
 		g.Go("discovery over TLS", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.tls, l) })
@@ -227,6 +228,9 @@ func (c *control) build(state string) error {
 	metrics := newControlMetrics(c.metrics)
 	c.discovery = newDiscovery(c.world, c.joins, func(e *translationError) { e.report(metrics, c.log) })
 	c.discovery.http10 = c.o.HTTP10
+	if c.discovery.uses, err = openUses(filepath.Join(state, "on-demand.json"), c.log); err != nil {
+		return err
+	}
 	c.who = &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
 	c.discovery.arrived = c.changed.takeOldest
 	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Inspect: c.inspect, Metrics: metrics, Log: c.scopes.Logger("xds")})
@@ -401,6 +405,7 @@ func (c *control) localAPI() http.Handler {
 	newProxyPages(c.server.Ledger(), c.world, c.store.Name()).mount(mux)
 	newDebugPages(c).mountLedger(mux)
 	mux.HandleFunc("GET "+cli.PathSources, c.sourcesPage)
+	mux.HandleFunc("GET "+cli.PathUses, c.discovery.uses.suggest)
 	c.joins.mount(mux)
 	return mux
 }

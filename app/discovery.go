@@ -34,6 +34,7 @@ type discovery struct {
 	translator *translate.Translator
 	sub        *world.Subscription
 	attendance attendance
+	uses       *uses // may be nil
 	// state translates for one proxy.
 	state func(*model.Proxy) *xds.State
 	// arrived is when the oldest change came that a Snapshot has and none before
@@ -182,6 +183,9 @@ func (d *discovery) Attach(_ context.Context, c server.Client) (server.Session, 
 	d.mu.Lock()
 	d.sessions[s] = struct{}{}
 	d.mu.Unlock()
+	if d.uses != nil {
+		s.remembered.Store(d.uses.of(s.proxy))
+	}
 	if err == nil {
 		err = s.refresh() // a Snapshot may have come before run knew the session
 	}
@@ -220,6 +224,10 @@ type session struct {
 	// push takes the state to the client; nil before there is somebody to tell.
 	push atomic.Pointer[func()]
 
+	// remembered is what the workload used before; nil if nothing is known.
+	remembered atomic.Pointer[xds.Set]
+	made       struct{ of, with *xds.State } // with remembered; guarded by mu
+
 	mu sync.Mutex // one refresh at a time, so that an older state never follows a newer
 }
 
@@ -242,6 +250,12 @@ func (s *session) translate() (changed bool, failure *translationError) {
 		}
 	}()
 	next := s.discovery.state(s.proxy)
+	if set := s.remembered.Load(); set != nil && next.Set(xds.ClusterType).OnDemand() {
+		if s.made.of != next {
+			s.made.of, s.made.with = next, next.With(set)
+		}
+		next = s.made.with
+	}
 	return s.state.Swap(next) != next, nil
 }
 
@@ -267,4 +281,5 @@ var (
 	_ server.Provider = (*discovery)(nil)
 	_ server.Session  = (*session)(nil)
 	_ server.Follower = (*session)(nil)
+	_ server.Asker    = (*session)(nil)
 )

@@ -54,7 +54,7 @@ func NewRoot(env Env) *cobra.Command {
 		&cobra.Group{ID: groupConfig, Title: "Change and check configuration:"},
 		&cobra.Group{ID: groupInspect, Title: "See what the proxies do:"})
 	cmd.AddCommand(r.applyCommand(), r.getCommand(), r.deleteCommand(), r.analyzeCommand(),
-		r.proxyStatusCommand(), r.whoHasCommand(), r.sourcesCommand(), r.proxyConfigCommand(), r.explainCommand(), r.workloadCommand(), r.versionCommand())
+		r.proxyStatusCommand(), r.whoHasCommand(), r.sourcesCommand(), r.proxyConfigCommand(), r.explainCommand(), r.workloadCommand(), r.sidecarCommand(), r.versionCommand())
 	return cmd
 }
 

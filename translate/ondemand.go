@@ -252,7 +252,33 @@ func (x *hostIndex) advance(t *Translator, was, now map[string][]*vhost) *hostIn
 }
 
 // Fields of a virtual host.
-const domainsField = 2
+const (
+	nameField    = 1
+	domainsField = 2
+)
+
+// HostOf is the host that a virtual host's resource is for, without a port; "" for other resources.
+func HostOf(r *xds.Resource) string {
+	if r.TypeURL != xds.VirtualHostType {
+		return ""
+	}
+	for rest := r.Body().GetValue(); len(rest) > 0; {
+		number, kind, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return ""
+		}
+		if number == nameField && kind == protowire.BytesType {
+			name, _ := protowire.ConsumeString(rest[n:])
+			host := name[:max(strings.LastIndexByte(name, ':'), 0)]
+			return strings.Trim(host, "[]")
+		}
+		if n = protowire.ConsumeFieldValue(number, kind, rest[n:]) + n; n <= 0 {
+			return ""
+		}
+		rest = rest[n:]
+	}
+	return ""
+}
 
 // withDomain is a marshalled virtual host with one domain instead of all of its own.
 func withDomain(body []byte, domain string) []byte {

@@ -38,6 +38,14 @@ func (s *State) At(revision uint64, changed time.Time) *State {
 	return &State{Revision: revision, Changed: changed, sets: s.sets}
 }
 
+// With is the same state with another set.
+func (s *State) With(set *Set) *State {
+	out := *s
+	out.sets = maps.Clone(s.sets)
+	out.sets[set.typeURL] = set
+	return &out
+}
+
 // Set is the state's set of the type; nil, which is an empty set, if it has
 // none.
 func (s *State) Set(typeURL string) *Set {

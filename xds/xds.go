@@ -41,6 +41,11 @@ const (
 	AuthorizationType   = "type.googleapis.com/istio.security.Authorization"
 )
 
+// RememberedType is our own: a list of the names (google.protobuf.ListValue) of
+// listeners, and of virtual hosts as ROUTE/HOST, that the control plane remembers a
+// workload to have used, for a proxy that asks for what it uses.
+const RememberedType = "type.googleapis.com/lateen.discovery.v1.Remembered"
+
 // Wildcard is the name that subscribes to every resource of a type.
 const Wildcard = "*"
 

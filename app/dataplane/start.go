@@ -89,7 +89,7 @@ func Start(_ context.Context, c Config) (*Proxy, error) {
 	}
 	discovery := client.New(client.Config{
 		Target: c.Discovery, DialOptions: discoveryOptions(&c, holder, roots), Node: n,
-		Wildcards: []string{xds.ClusterType, xds.ListenerType, xds.NameTableType},
+		Wildcards: []string{xds.ClusterType, xds.ListenerType, xds.NameTableType, xds.RememberedType},
 		Handler:   client.HandlerFunc(p.update), Log: c.Scopes.Logger("xds"),
 	})
 	p.store.SetSubscriber(discovery)
@@ -147,8 +147,11 @@ func (p *Proxy) buildEngine() error {
 
 // update is the discovery client's handler.
 func (p *Proxy) update(ctx context.Context, u xds.Update) []xds.Refusal {
-	if u.TypeURL == xds.NameTableType {
+	switch u.TypeURL {
+	case xds.NameTableType:
 		return p.updateNames(u)
+	case xds.RememberedType:
+		return p.remember(u)
 	}
 	return p.store.Update(ctx, u)
 }

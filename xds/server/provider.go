@@ -74,6 +74,12 @@ type Demander interface {
 	Demand(typeURL string, names []string)
 }
 
+// Asker is a Session that wants to know what its client asks for by name.
+type Asker interface {
+	// Asked tells the names of a request. It must not block.
+	Asked(typeURL string, names []string)
+}
+
 // Authenticate proves who the client is, from what its connection and its
 // headers carry, and that its node does not claim to be somebody else. Its
 // error is shown to the client; give it a gRPC status.

@@ -281,6 +281,9 @@ func (st *stream) handle(m *message) (err error) {
 		return st.inspect(m)
 	}
 	demand, err := st.request(m)
+	if a, ok := st.session.(Asker); ok && err == nil && len(m.Subscribe) > 0 {
+		a.Asked(m.TypeURL, m.Subscribe)
+	}
 	if err != nil || demand == nil {
 		return err
 	}
