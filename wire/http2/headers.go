@@ -186,7 +186,8 @@ func (r *reader) accept(s *Stream, end bool, err error) error {
 		return err
 	}
 	if c.draining && c.goAway {
-		return nil // the client was told that this stream would not be looked at
+		c.rememberResetLocked(s.id) // its body may be on its way
+		return nil                  // the client was told that this stream would not be looked at
 	}
 	if uint32(len(c.streams)) >= c.cfg.MaxConcurrentStreams {
 		return &StreamError{Code: RefusedStream, Reason: "too many streams"}

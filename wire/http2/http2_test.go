@@ -621,6 +621,31 @@ func TestGoAwayRefusesLaterStreams(t *testing.T) {
 	}
 }
 
+// TestLateStreamIsIgnored opens a stream behind the last GOAWAY, with a body, while another one is still served.
+func TestLateStreamIsIgnored(t *testing.T) {
+	conn, c, _ := serve(t, Config{}, echo)
+	r := newRaw(t, conn)
+	post := []string{":method", "POST", ":scheme", "http", ":path", "/", ":authority", "a"}
+	r.headers(1, false, post...)
+	r.expectHeaders(1, "200")
+	c.Drain()
+	r.next("the announcement's PING", func(f http2.Frame) bool {
+		p, ok := f.(*http2.PingFrame)
+		if ok {
+			r.must(r.fr.WritePing(true, p.Data))
+		}
+		return ok
+	})
+	r.expectGoAway(http2.ErrCodeNo)
+	r.headers(3, false, post...)
+	r.must(r.fr.WriteData(3, true, []byte("late")))
+	r.must(r.fr.WriteData(1, true, []byte("in time")))
+	r.next("the end of the first stream", func(f http2.Frame) bool {
+		h, ok := f.(*http2.MetaHeadersFrame)
+		return ok && h.StreamID == 1 && h.StreamEnded()
+	})
+}
+
 func FuzzServer(f *testing.F) {
 	var seed bytes.Buffer
 	seed.WriteString(Preface)
