@@ -102,14 +102,13 @@ func (d *debugPages) wanted(w http.ResponseWriter, q *http.Request) {
 	if c == nil {
 		return
 	}
-	for _, s := range d.control.discovery.all() {
-		if s.client.Stream == c.Stream {
-			b, err := dump.ConfigJSON(s.State(), false)
-			writeRaw(w, b, err)
-			return
-		}
+	state, err := d.server.Ledger().Wanted(c.Stream)
+	if err != nil {
+		writeError(w, http.StatusServiceUnavailable, fmt.Errorf("proxy %s: %w", q.PathValue("name"), err))
+		return
 	}
-	writeError(w, http.StatusNotFound, fmt.Errorf("%s is no proxy", q.PathValue("name")))
+	b, err := dump.ConfigJSON(state, false)
+	writeRaw(w, b, err)
 }
 
 // whoHas answers which proxies need an object, and which have it since when.

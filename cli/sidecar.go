@@ -62,9 +62,9 @@ func (r *root) sidecarSuggestCommand() *cobra.Command {
 		if len(answer.Workloads) == 0 {
 			who := "no workload"
 			if len(args) == 1 {
-				who = "workload " + args[0]
+				who = "no workload " + args[0]
 			}
-			return fmt.Errorf("%s in namespace %s has not asked for anything on demand", who, r.namespace)
+			return fmt.Errorf("%s in namespace %s has asked for anything on demand", who, r.namespace)
 		}
 		return r.writeSidecars(answer.Workloads, *o)
 	}

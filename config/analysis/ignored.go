@@ -59,5 +59,10 @@ var usedFields = map[protoreflect.FullName]string{
 		default_service_export_to default_virtual_service_export_to default_destination_rule_export_to root_namespace
 		enable_auto_mtls trust_domain trust_domain_aliases mesh_mTLS tls_defaults path_normalization default_config config_sources default_providers extension_providers`,
 	"istio.mesh.v1alpha1.MeshConfig.ExtensionProvider": `name prometheus envoy_file_access_log`,
-	"istio.mesh.v1alpha1.ProxyConfig":                  `proxy_headers gateway_topology`,
+	"istio.mesh.v1alpha1.ProxyConfig":                  `proxy_headers gateway_topology proxy_metadata`,
+}
+
+// usedKeys are those that have an effect, of fields that anything may be written into.
+var usedKeys = map[protoreflect.FullName]string{
+	"istio.mesh.v1alpha1.ProxyConfig.proxy_metadata": `LATEEN_ON_DEMAND`,
 }

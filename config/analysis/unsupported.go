@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -89,6 +90,10 @@ func (x *unsupportedIn) entry(at, key string, fd protoreflect.FieldDescriptor, v
 	if strings.HasPrefix(key, "@request.auth.claims") {
 		x.complain(at, "%s: tokens aren't read, so nothing matches it", key)
 	}
+	if used, some := usedKeys[fd.FullName()]; some && !slices.Contains(strings.Fields(used), key) {
+		x.complain(at, "%s isn't put into effect: nothing here reads it", key)
+		return
+	}
 	x.value(at, fd.MapValue(), v)
 }
 
@@ -134,6 +139,9 @@ func (r reaches) field(fd protoreflect.FieldDescriptor) bool {
 		return true
 	}
 	if fd.IsMap() {
+		if _, some := usedKeys[fd.FullName()]; some {
+			return true
+		}
 		fd = fd.MapValue()
 	}
 	if md := fd.Message(); md != nil {

@@ -79,6 +79,10 @@ func TestPage(t *testing.T) {
 		used := slices.Sorted(strings.FieldsSeq(usedFields[name]))
 		fmt.Fprintf(&b, "\n- %s: `%s`\n", name.Name(), strings.Join(used, "`, `"))
 	}
+	b.WriteString("\nOf these fields only some keys have an effect.\n")
+	for _, name := range slices.Sorted(maps.Keys(usedKeys)) {
+		fmt.Fprintf(&b, "\n- %s.%s: `%s`\n", name.Parent().Name(), name.Name(), strings.Join(strings.Fields(usedKeys[name]), "`, `"))
+	}
 	if os.Getenv("UPDATE") != "" {
 		if err := os.WriteFile(page, []byte(b.String()), 0o644); err != nil {
 			t.Fatal(err)

@@ -28,13 +28,7 @@ var ErrGone = errors.New("the client is not connected any more")
 // have now, resource by resource, in the order of types and names. It lists most
 // of them at most, and returns how many there are.
 func (l *Ledger) Differences(stream uint64, most int) (list []Difference, total int, err error) {
-	l.mu.Lock()
-	r := l.clients[stream]
-	l.mu.Unlock()
-	if r == nil {
-		return nil, 0, ErrGone
-	}
-	err = r.stream.ask(func(m *machine.Machine) {
+	err = l.ask(stream, func(m *machine.Machine, _ *xds.State) {
 		found, n := m.Differences(most)
 		for _, d := range found {
 			list = append(list, Difference(d))
@@ -44,13 +38,30 @@ func (l *Ledger) Differences(stream uint64, most int) (list []Difference, total 
 	return list, total, err
 }
 
-// ask answers a question about the machine.
-func (st *stream) ask(question func(*machine.Machine)) error {
+// Wanted is what a stream's client shall have now, and of what is had by name only
+// what it has asked for.
+func (l *Ledger) Wanted(stream uint64) (state *xds.State, err error) {
+	err = l.ask(stream, func(m *machine.Machine, now *xds.State) { state = m.Wanted(now) })
+	return state, err
+}
+
+func (l *Ledger) ask(stream uint64, question func(*machine.Machine, *xds.State)) error {
+	l.mu.Lock()
+	r := l.clients[stream]
+	l.mu.Unlock()
+	if r == nil {
+		return ErrGone
+	}
+	return r.stream.ask(question)
+}
+
+// ask answers a question about the machine and the state that the client shall have.
+func (st *stream) ask(question func(*machine.Machine, *xds.State)) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.ended {
 		return ErrGone
 	}
-	question(st.machine)
+	question(st.machine, st.state)
 	return nil
 }

@@ -35,6 +35,23 @@ func (m *Machine) Differences(most int) (list []Difference, total int) {
 	return list, total
 }
 
+// Wanted is the state with what the client has asked for by name as members of their sets.
+func (m *Machine) Wanted(state *xds.State) *xds.State {
+	for _, s := range m.types {
+		if !s.target.OnDemand() {
+			continue
+		}
+		var asked []*xds.Resource
+		for name := range s.names {
+			if r := s.target.Get(name); r != nil {
+				asked = append(asked, r)
+			}
+		}
+		state = state.With(s.target.With(asked, nil))
+	}
+	return state
+}
+
 func (s *subscription) differences(target *xds.Set) (list []Difference) {
 	pending := s.pending(target)
 	for _, r := range pending.puts {
