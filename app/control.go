@@ -146,6 +146,7 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 		}
 		return err
 	}
+	c.discovery.prepare()
 	c.ready.Store(true)
 	g.Go("translation", c.discovery.run)
 	g.Go("what workloads use", c.discovery.uses.run)

@@ -91,8 +91,6 @@ func startDebuggedWith(t *testing.T, mesh string) *debugged {
 	g.Go("workloads", func(ctx context.Context) error {
 		return c.workloads.Run(ctx, c.sink(workload.Name, func() { close(c.told.workloads) }))
 	})
-	g.Go("translation", c.discovery.run)
-	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, l) })
 	t.Cleanup(func() {
 		c.server.Close()
 		g.Stop()
@@ -103,6 +101,9 @@ func startDebuggedWith(t *testing.T, mesh string) *debugged {
 	if err := c.firstSnapshot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	c.discovery.prepare()
+	g.Go("translation", c.discovery.run)
+	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, l) })
 	return &debugged{control: c, address: l.Addr().String()}
 }
 

@@ -76,13 +76,7 @@ func (d *discovery) run(ctx context.Context) error {
 			return nil
 		case <-retry.C: // at the latest; what did not fail is not translated anew
 		case <-d.sub.Ready():
-			snap, change := d.sub.Take()
-			changed := d.arrived(snap.Version())
-			if changed.IsZero() {
-				changed = time.Now()
-			}
-			d.begin(snap.Version(), changed)
-			d.translator.Advance(snap, change, changed)
+			d.advance()
 		}
 		began := time.Now()
 		if err := refreshAll(d.all()); err != nil {
@@ -92,6 +86,27 @@ func (d *discovery) run(ctx context.Context) error {
 			d.retries.Reset()
 		}
 		rest.Reset(min(restFactor*time.Since(began), restAtMost))
+	}
+}
+
+// advance takes in the newest Snapshot.
+func (d *discovery) advance() {
+	snap, change := d.sub.Take()
+	changed := d.arrived(snap.Version())
+	if changed.IsZero() {
+		changed = time.Now()
+	}
+	d.begin(snap.Version(), changed)
+	d.translator.Advance(snap, change, changed)
+}
+
+// prepare is called before run and before anyone is served: a proxy that came
+// first would be told of the mesh as it was when the discovery was made, of nothing.
+func (d *discovery) prepare() {
+	select {
+	case <-d.sub.Ready():
+		d.advance()
+	default:
 	}
 }
 
