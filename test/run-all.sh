@@ -21,7 +21,8 @@ step "unit tests with the race detector"
 CGO_ENABLED=1 go test -race -timeout 15m $(go list ./... | grep -v '/test/')
 
 step "scenarios, end to end, conformance and documentation"
-CGO_ENABLED=1 go test -race -p 1 -timeout 20m ./test/...
+# Not from the cache: several build and run the programs, which the cache knows nothing of.
+CGO_ENABLED=1 go test -count=1 -race -p 1 -timeout 20m ./test/...
 
 step "fuzz smoke"
 ./test/fuzz-all.sh 10000x
