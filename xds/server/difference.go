@@ -8,18 +8,7 @@ import (
 )
 
 // Difference is a resource of which a client does not have what it shall have.
-type Difference struct {
-	TypeURL, Name string
-	// Wanted is nil if the client shall not have it, Has if the client does not. Of
-	// what a client brought from an earlier stream only the version is known, and
-	// its Body is nil.
-	Wanted, Has *xds.Resource
-	// Sent says that it is in a response which the client has not answered.
-	Sent bool
-	// Refused says that the client would not take Wanted. If Has is the same then,
-	// its words did not tell which of several resources it meant.
-	Refused bool
-}
+type Difference = machine.Difference
 
 // ErrGone says that a stream has ended.
 var ErrGone = errors.New("the client is not connected any more")
@@ -28,13 +17,7 @@ var ErrGone = errors.New("the client is not connected any more")
 // have now, resource by resource, in the order of types and names. It lists most
 // of them at most, and returns how many there are.
 func (l *Ledger) Differences(stream uint64, most int) (list []Difference, total int, err error) {
-	err = l.ask(stream, func(m *machine.Machine, _ *xds.State) {
-		found, n := m.Differences(most)
-		for _, d := range found {
-			list = append(list, Difference(d))
-		}
-		total = n
-	})
+	err = l.ask(stream, func(m *machine.Machine, _ *xds.State) { list, total = m.Differences(most) })
 	return list, total, err
 }
 
