@@ -128,14 +128,7 @@ func (g *group) plan(gen *generation, c *world.Change) work {
 	return w
 }
 
-func (g *group) update(s *scope, w work) {
-	if g.key.dialect.Flavor == model.GRPCClient {
-		g.updateGRPC(s, w)
-		return
-	}
-	if w.clusters {
-		g.sets.clusters = replace(g.sets.clusters, xds.NewSet(xds.ClusterType, s.clusters()))
-	}
+func (g *group) updateEndpoints(s *scope, w work) {
 	switch {
 	case w.endpoints:
 		g.sets.endpoints = replace(g.sets.endpoints, xds.NewSet(xds.EndpointType, s.assignments()))
@@ -144,6 +137,17 @@ func (g *group) update(s *scope, w work) {
 			g.sets.endpoints = g.sets.endpoints.With(put, nil)
 		}
 	}
+}
+
+func (g *group) update(s *scope, w work) {
+	if g.key.dialect.Flavor == model.GRPCClient {
+		g.updateGRPC(s, w)
+		return
+	}
+	if w.clusters {
+		g.sets.clusters = replace(g.sets.clusters, xds.NewSet(xds.ClusterType, s.clusters()))
+	}
+	g.updateEndpoints(s, w)
 	if w.listeners || w.routes {
 		listeners, routes := s.listeners(w.planned)
 		g.sets.listeners = replace(g.sets.listeners, xds.NewSet(xds.ListenerType, listeners))

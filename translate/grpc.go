@@ -36,14 +36,7 @@ func (g *group) updateGRPC(s *scope, w work) {
 	if w.clusters {
 		g.sets.clusters = replace(g.sets.clusters, xds.NewSet(xds.ClusterType, s.grpcClusters()))
 	}
-	switch {
-	case w.endpoints:
-		g.sets.endpoints = replace(g.sets.endpoints, xds.NewSet(xds.EndpointType, s.assignments()))
-	case len(w.services) > 0:
-		if put := s.assignmentsOf(w.services); len(put) > 0 {
-			g.sets.endpoints = g.sets.endpoints.With(put, nil)
-		}
-	}
+	g.updateEndpoints(s, w)
 	if w.listeners || w.routes {
 		listeners, routes := s.grpcListeners()
 		g.sets.listeners = replace(g.sets.listeners, xds.NewSet(xds.ListenerType, listeners))
