@@ -4,5 +4,5 @@
 // Classify and ParseHello are pure and bounded. Detect reads from a sock.Conn and puts everything back. The package
 // starts no goroutine.
 //
-// May import: wire/sock.
+// May import: wire/presentation, wire/sock.
 package sniff

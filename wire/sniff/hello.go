@@ -1,5 +1,7 @@
 package sniff
 
+import "lateen.dev/lateen/wire/presentation"
+
 // Hello is what a ClientHello tells before any key is agreed on.
 type Hello struct {
 	// SNI is the server name in lower case, or "".
@@ -37,19 +39,19 @@ func ParseHello(b []byte, h *Hello) HelloStatus {
 	if status != HelloOK {
 		return status
 	}
-	r := reader{b: msg}
-	r.skip(2 + 32) // version and random
-	r.vector8()    // session id
-	r.vector16()   // cipher suites
-	r.vector8()    // compression methods
-	if r.bad {
+	r := presentation.Of(msg)
+	r.Take(2 + 32) // version and random
+	r.Vector8()    // session id
+	r.Vector16()   // cipher suites
+	r.Vector8()    // compression methods
+	if r.Bad() {
 		return HelloBad
 	}
-	if len(r.b) == 0 {
+	if !r.More() {
 		return HelloOK // no extensions
 	}
-	ext := reader{b: r.vector16()}
-	if r.bad || len(r.b) != 0 || !ext.extensions(h) {
+	all := r.Within()
+	if r.Bad() || r.More() || !h.extensions(&all) {
 		*h = Hello{}
 		return HelloBad
 	}
@@ -111,75 +113,40 @@ func message(data []byte) ([]byte, HelloStatus) {
 	return data[4 : 4+n], HelloOK
 }
 
-// reader takes TLS's presentation language apart. After a short read it is bad and everything else is empty.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) skip(n int) { r.take(n) }
-
-func (r *reader) take(n int) []byte {
-	if r.bad || n > len(r.b) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	p := r.b[:n]
-	r.b = r.b[n:]
-	return p
-}
-
-func (r *reader) uint8() int {
-	if p := r.take(1); p != nil {
-		return int(p[0])
-	}
-	return 0
-}
-
-func (r *reader) uint16() int {
-	if p := r.take(2); p != nil {
-		return int(p[0])<<8 | int(p[1])
-	}
-	return 0
-}
-
-func (r *reader) vector8() []byte  { return r.take(r.uint8()) }
-func (r *reader) vector16() []byte { return r.take(r.uint16()) }
-
 // extensions reads the extensions that matter and says whether all are well formed. An extension that matters and
 // comes twice is an error, since two readers could choose differently.
-func (r *reader) extensions(h *Hello) bool {
+func (h *Hello) extensions(r *presentation.Reader) bool {
 	var seenName, seenALPN bool
-	for len(r.b) > 0 {
-		kind := r.uint16()
-		body := reader{b: r.vector16()}
-		if r.bad {
+	for r.More() {
+		kind := r.Uint16()
+		body := r.Within()
+		if r.Bad() {
 			return false
 		}
 		switch kind {
 		case extServerName:
-			if seenName || !body.serverName(h) {
+			if seenName || !h.serverName(&body) {
 				return false
 			}
 			seenName = true
 		case extALPN:
-			if seenALPN || !body.alpn(h) {
+			if seenALPN || !h.alpn(&body) {
 				return false
 			}
 			seenALPN = true
 		}
 	}
-	return !r.bad
+	return !r.Bad()
 }
 
-func (r *reader) serverName(h *Hello) bool {
-	list := reader{b: r.vector16()}
-	if r.bad || len(r.b) != 0 {
+func (h *Hello) serverName(r *presentation.Reader) bool {
+	list := r.Within()
+	if r.Bad() || r.More() {
 		return false
 	}
-	for len(list.b) > 0 {
-		kind, name := list.uint8(), list.vector16()
-		if list.bad {
+	for list.More() {
+		kind, name := list.Uint8(), list.Vector16()
+		if list.Bad() {
 			return false
 		}
 		if kind != 0 {
@@ -193,14 +160,14 @@ func (r *reader) serverName(h *Hello) bool {
 	return true
 }
 
-func (r *reader) alpn(h *Hello) bool {
-	list := reader{b: r.vector16()}
-	if r.bad || len(r.b) != 0 || len(list.b) == 0 {
+func (h *Hello) alpn(r *presentation.Reader) bool {
+	list := r.Within()
+	if r.Bad() || r.More() || !list.More() {
 		return false
 	}
-	for len(list.b) > 0 {
-		name := list.vector8()
-		if list.bad || len(name) == 0 || len(h.ALPN) == maxALPN {
+	for list.More() {
+		name := list.Vector8()
+		if list.Bad() || len(name) == 0 || len(h.ALPN) == maxALPN {
 			return false
 		}
 		h.ALPN = append(h.ALPN, string(name))

@@ -13,5 +13,5 @@
 // Server, Client, Verifier and Tickets are safe for concurrent use. No goroutine of the package outlives the
 // Handshake that has started it.
 //
-// May import: wire/sock.
+// May import: wire/presentation, wire/sock.
 package tlsconn

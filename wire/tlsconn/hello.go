@@ -1,6 +1,10 @@
 package tlsconn
 
-import "crypto/tls"
+import (
+	"crypto/tls"
+
+	"lateen.dev/lateen/wire/presentation"
+)
 
 // offer is what a ClientHello says of resumption, which crypto/tls doesn't tell.
 type offer struct {
@@ -24,74 +28,43 @@ const (
 // parseOffer reads a ClientHello that is whole in the first record of b. ok is false for everything else: then nobody
 // wants to know. crypto/tls has parsed the same bytes before, and decides what becomes of them.
 func parseOffer(b []byte) (o offer, ok bool) {
-	r := octets{b: b}
-	kind := r.uint8()
-	r.take(2)
-	r = octets{b: r.vector(2), bad: r.bad}
-	message := r.uint8()
-	r = octets{b: r.vector(3), bad: r.bad}
-	r.take(2 + 32) // version and random
-	r.vector(1)    // session id
-	r.vector(2)    // cipher suites
-	r.vector(1)    // compression methods
-	extensions := octets{b: r.vector(2), bad: r.bad}
-	if r.bad || kind != recordHandshake || message != messageHello {
+	record := presentation.Of(b)
+	kind := record.Uint8()
+	record.Take(2) // version
+	message := record.Within()
+	name := message.Uint8()
+	r := presentation.Of(message.Vector24())
+	r.Take(2 + 32) // version and random
+	r.Vector8()    // session id
+	r.Vector16()   // cipher suites
+	r.Vector8()    // compression methods
+	extensions := r.Within()
+	if message.Bad() || extensions.Bad() || kind != recordHandshake || name != messageHello {
 		return offer{}, false
 	}
-	for len(extensions.b) > 0 {
-		kind := extensions.uint16()
-		body := octets{b: extensions.vector(2)}
+	for extensions.More() {
+		kind := extensions.Uint16()
+		body := extensions.Within()
 		switch kind {
 		case extKeyShare:
-			o.keyShares(octets{b: body.vector(2)})
+			o.keyShares(body.Within())
 		case extPSKModes:
-			for _, mode := range body.vector(1) {
+			for _, mode := range body.Vector8() {
 				o.ephemeral = o.ephemeral || mode == pskWithEphemeral
 			}
 		case extPreSharedKey:
-			identities := octets{b: body.vector(2)}
-			o.ticket = identities.vector(2)
+			identities := body.Within()
+			o.ticket = identities.Vector16()
 		}
 	}
-	return o, !extensions.bad
+	return o, !extensions.Bad()
 }
 
-func (o *offer) keyShares(list octets) {
-	for len(list.b) > 0 {
-		group := list.uint16()
-		if list.vector(2); !list.bad && tls.CurveID(group) == tls.X25519 {
+func (o *offer) keyShares(list presentation.Reader) {
+	for list.More() {
+		group := list.Uint16()
+		if list.Vector16(); !list.Bad() && tls.CurveID(group) == tls.X25519 {
 			o.x25519 = true
 		}
 	}
 }
-
-// octets takes TLS's presentation language apart. After a short read it is bad and empty.
-type octets struct {
-	b   []byte
-	bad bool
-}
-
-func (r *octets) take(n int) []byte {
-	if r.bad || n > len(r.b) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	p := r.b[:n]
-	r.b = r.b[n:]
-	return p
-}
-
-// number is one of so many bytes.
-func (r *octets) number(size int) int {
-	n := 0
-	for _, c := range r.take(size) {
-		n = n<<8 | int(c)
-	}
-	return n
-}
-
-func (r *octets) uint8() int  { return r.number(1) }
-func (r *octets) uint16() int { return r.number(2) }
-
-// vector has its length before it, in a number of so many bytes.
-func (r *octets) vector(size int) []byte { return r.take(r.number(size)) }
