@@ -74,6 +74,17 @@ func Rank(typeURL string) int {
 	return len(order)
 }
 
+// TypeURL is the text, one copy for all clients of the types that they all ask
+// for.
+func TypeURL(text []byte) string {
+	for _, t := range order {
+		if string(text) == t {
+			return t
+		}
+	}
+	return string(text)
+}
+
 // ByNameOnly reports whether an empty list of names in a client's first
 // request for the type asks for nothing. For every other type it asks for all
 // resources, as the protocol's oldest clients do for clusters and listeners.

@@ -8,5 +8,5 @@
 //
 // Goroutines: none besides the tests' own.
 //
-// May import: nothing of ours; it knows the commands and what they print.
+// May import: test/e2e/line; it knows the commands and what they print.
 package e2e

@@ -6,12 +6,13 @@ import (
 	"encoding/json"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"lateen.dev/lateen/test/e2e/line"
 )
 
 func dialSocket(path string) func(context.Context, string, string) (net.Conn, error) {
@@ -21,39 +22,11 @@ func dialSocket(path string) func(context.Context, string, string) (net.Conn, er
 	}
 }
 
-// command and answer are the lines that `peer drive` reads and writes.
-type command struct {
-	ID      int               `json:"id"`
-	Op      string            `json:"op"`
-	URL     string            `json:"url,omitempty"`
-	Method  string            `json:"method,omitempty"`
-	Headers map[string]string `json:"headers,omitempty"`
-	Send    string            `json:"send,omitempty"`
-	Size    int               `json:"size,omitempty"`
-	Chunked bool              `json:"chunked,omitempty"`
-	Host    string            `json:"host,omitempty"`
-	Network string            `json:"network,omitempty"`
-	Kind    string            `json:"kind,omitempty"`
-	Workers int               `json:"workers,omitempty"`
-	Load    int               `json:"load,omitempty"`
-}
-
-type answer struct {
-	ID      int            `json:"id"`
-	Err     string         `json:"err"`
-	Status  int            `json:"status"`
-	Proto   string         `json:"proto"`
-	Headers http.Header    `json:"headers"`
-	Body    string         `json:"body"`
-	Length  int            `json:"length"`
-	Sum     uint64         `json:"sum"`
-	Addrs   []string       `json:"addrs"`
-	NoName  bool           `json:"noName"`
-	Total   int            `json:"total"`
-	Failed  int            `json:"failed"`
-	Errors  []string       `json:"errors"`
-	Hits    map[string]int `json:"hits"`
-}
+// command and answer are the lines that are exchanged.
+type (
+	command = line.Command
+	answer  = line.Answer
+)
 
 // driver is a program in the mesh that sends what a test wants.
 type driver struct {

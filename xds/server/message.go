@@ -43,7 +43,7 @@ func (m *message) decode(b []byte) error {
 	err := eachField(b, func(n protowire.Number, v []byte) error {
 		switch n {
 		case f.typeURL:
-			m.TypeURL = typeURL(v)
+			m.TypeURL = xds.TypeURL(v)
 			return valid(v)
 		case f.nonce:
 			m.Nonce = string(v)
@@ -156,28 +156,4 @@ func valid(text []byte) error {
 		return fmt.Errorf("%w: a string is not UTF-8", errRequest)
 	}
 	return nil
-}
-
-// typeURL is the text, one copy for all clients of the types that they all ask
-// for.
-func typeURL(b []byte) string {
-	switch string(b) {
-	case xds.ClusterType:
-		return xds.ClusterType
-	case xds.EndpointType:
-		return xds.EndpointType
-	case xds.ListenerType:
-		return xds.ListenerType
-	case xds.RouteType:
-		return xds.RouteType
-	case xds.VirtualHostType:
-		return xds.VirtualHostType
-	case xds.SecretType:
-		return xds.SecretType
-	case xds.ExtensionConfigType:
-		return xds.ExtensionConfigType
-	case xds.NameTableType:
-		return xds.NameTableType
-	}
-	return string(b)
 }

@@ -18,47 +18,15 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"lateen.dev/lateen/test/e2e/line"
 )
 
-// command is a line on `peer drive`'s standard input. The tests have the same
-// type.
-type command struct {
-	ID      int               `json:"id"`
-	Op      string            `json:"op"`
-	URL     string            `json:"url,omitempty"`
-	Method  string            `json:"method,omitempty"`
-	Headers map[string]string `json:"headers,omitempty"`
-	// Send is the text of a body or stream; Size bytes are sent instead, Chunked
-	// without announcing their count.
-	Send    string `json:"send,omitempty"`
-	Size    int    `json:"size,omitempty"`
-	Chunked bool   `json:"chunked,omitempty"`
-	// Host is a name to look up, or an address to dial.
-	Host    string `json:"host,omitempty"`
-	Network string `json:"network,omitempty"`
-	Kind    string `json:"kind,omitempty"`
-	Workers int    `json:"workers,omitempty"`
-	Load    int    `json:"load,omitempty"`
-}
-
-// answer is a line on its standard output.
-type answer struct {
-	ID      int         `json:"id"`
-	Err     string      `json:"err,omitempty"`
-	Status  int         `json:"status,omitempty"`
-	Proto   string      `json:"proto,omitempty"`
-	Headers http.Header `json:"headers,omitempty"`
-	Body    string      `json:"body,omitempty"` // the first 8 KiB
-	Length  int         `json:"length,omitempty"`
-	Sum     uint64      `json:"sum,omitempty"`
-	Addrs   []string    `json:"addrs,omitempty"`
-	NoName  bool        `json:"noName,omitempty"`
-	Total   int         `json:"total,omitempty"`
-	Failed  int         `json:"failed,omitempty"`
-	Errors  []string    `json:"errors,omitempty"`
-	// Hits counts answers by the name of who answered.
-	Hits map[string]int `json:"hits,omitempty"`
-}
+// command and answer are the lines that are exchanged.
+type (
+	command = line.Command
+	answer  = line.Answer
+)
 
 // driver is `peer drive`.
 type driver struct {

@@ -5,7 +5,7 @@
 // Who calls it: the tests in test/e2e. Goroutines: those of its servers and
 // its load; all end with the process.
 //
-// May import: nothing of ours.
+// May import: test/e2e/line.
 package main
 
 import (
