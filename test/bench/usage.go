@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // usage is what a process tree has used so far.
@@ -51,26 +53,23 @@ func processTree(pid int) []int {
 	return slices.Compact(tree)
 }
 
-// clockTick is the unit of the times in /proc/PID/stat: USER_HZ, which Linux
-// fixes at 100.
-const clockTick = 10 * time.Millisecond
-
-// processUsage reads utime, stime and rss; see proc_pid_stat(5).
+// processUsage reads the process's CPU clock, which includes threads that have ended, and its resident memory; see
+// clock_getcpuclockid(3) and proc_pid_statm(5). /proc/PID/stat has the same time in hundredths of a second only.
 func processUsage(pid int) (usage, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	var t unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|cpuClockSched), &t); err != nil {
+		return usage{}, fmt.Errorf("process usage: clock: %w", err)
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
 	if err != nil {
 		return usage{}, fmt.Errorf("process usage: %w", err)
 	}
-	_, rest, ok := strings.Cut(string(b), ") ")
-	fields := strings.Fields(rest)
-	if !ok || len(fields) < 22 {
-		return usage{}, fmt.Errorf("process usage: /proc/%d/stat is not understood", pid)
+	var size, resident int64
+	if _, err := fmt.Sscan(string(b), &size, &resident); err != nil {
+		return usage{}, fmt.Errorf("process usage: /proc/%d/statm: %w", pid, err)
 	}
-	var n [3]int64
-	for i, at := range [...]int{11, 12, 21} {
-		if n[i], err = strconv.ParseInt(fields[at], 10, 64); err != nil {
-			return usage{}, fmt.Errorf("process usage: %w", err)
-		}
-	}
-	return usage{cpu: time.Duration(n[0]+n[1]) * clockTick, rss: n[2] * int64(os.Getpagesize())}, nil
+	return usage{cpu: time.Duration(t.Nano()), rss: resident * int64(os.Getpagesize())}, nil
 }
+
+// cpuClockSched is the kernel's CPUCLOCK_SCHED: what the scheduler has given the process, to the nanosecond.
+const cpuClockSched = 2

@@ -50,7 +50,7 @@ func (c *Conn) flushNow(b *Batch) {
 	}
 	c.writing = true
 	for err := error(nil); err == nil && c.pendingLocked() > 0 && !c.stuck; {
-		if c.lender == nil {
+		if len(c.loans) == 0 {
 			err = c.tryLocked()
 		} else {
 			err = c.tryLoansLocked()
@@ -74,23 +74,25 @@ func (c *Conn) tryLocked() error {
 	n, again, err := c.try.TryWrite(p)
 	c.mu.Lock()
 	if again && err == nil {
-		c.stuck, c.rest = true, append(c.rest[:0], p[n:]...)
+		c.stuck = true
+		c.rest.keep(p[n:])
 	}
 	c.wroteLocked(p, err)
 	return err
 }
 
-// tryLoansLocked does so with what the caller has lent.
+// tryLoansLocked does so with loans between that.
 func (c *Conn) tryLoansLocked() error {
 	p := c.takeOutLocked()
-	pieces := c.gatherLocked(p)
+	g := c.gatherLocked(p)
 	c.mu.Unlock()
-	n, again, err := c.vector.TryWriteVector(pieces)
+	n, again, err := c.vector.TryWriteVector(g.list)
 	c.mu.Lock()
 	if again && err == nil {
-		c.stuck, c.rest = true, appendRest(c.rest[:0], pieces, n)
+		c.stuck = true
+		g.moveRest(&c.rest, n)
 	}
-	c.dropLocked()
+	g.drop()
 	c.wroteLocked(p, err)
 	return err
 }
@@ -109,7 +111,9 @@ func (c *Conn) wroteLocked(p []byte, err error) {
 		c.spare = p[:0]
 	}
 	if err != nil {
-		c.out, c.rest, c.stuck = c.out[:0], nil, false
+		c.out, c.stuck = c.out[:0], false
+		c.forgetLoansLocked()
+		c.rest.drop()
 		c.writeFailedLocked(err)
 		return
 	}

@@ -60,10 +60,10 @@ type Conn struct {
 	loans      []loan    // what goes out between the bytes of out
 	lent       int       // how many bytes they are
 	lender     *Batch    // whose they are, who is to write them; nil if there are none
-	pieces     [][]byte  // the writer's
+	going      pieces    // the writer's
 	writing    bool      // somebody is writing to the transport
 	stuck      bool      // the transport took only a part: rest is the write loop's
-	rest       []byte    // what is to be written before out, when stuck
+	rest       pieces    // what is to be written before out, when stuck; the writer's
 	full       bool      // writers of bodies wait for out to shrink
 	blocked    []*Stream // that wait for windows or for out to shrink
 	events     []event   // for receivers

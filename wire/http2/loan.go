@@ -4,9 +4,13 @@ package http2
 // what one connection's reader passes on to another connection is the same but for the stream's number in the frame's
 // header, which is written over the old one. The reader lends while it handles a burst of frames and flushes all that it
 // has lent to before it reads again, so that nobody holds a loan for longer.
+//
+// What can't be passed on like that, because the peer's windows or its socket are full, waits in chunks, which go out in
+// the same way.
 type loan struct {
-	at int // it goes out before out[at:]
-	p  []byte
+	at  int // it goes out before out[at:]
+	p   []byte
+	own *chunk // which holds p; nil if it is in a reader's buffer
 }
 
 // minLoan is how long a frame must be to be lent; shorter ones are copied, so that writes don't consist of crumbs.
@@ -30,14 +34,10 @@ func (c *Conn) lendLocked(b *Batch, s *Stream, p []byte, end bool) bool {
 		return false
 	}
 	b.offer = nil
-	flags := uint8(0)
-	if end {
-		flags = flagEndStream
-	}
-	appendFrameHeader(f[:0], len(p), frameData, flags, s.id)
+	appendFrameHeader(f[:0], len(p), frameData, endFlag(end), s.id)
 	c.lender = b
 	c.lent += len(f)
-	if l := c.lastLoan(); l != nil && l.at == len(c.out) && follows(l.p, f) {
+	if l := c.lastLoan(); l != nil && l.at == len(c.out) && l.own == nil && follows(l.p, f) {
 		l.p = l.p[:len(l.p)+len(f)]
 	} else {
 		c.loans = append(c.loans, loan{at: len(c.out), p: f})
@@ -62,38 +62,103 @@ func follows(p, next []byte) bool {
 // pendingLocked is how many bytes wait to be written.
 func (c *Conn) pendingLocked() int { return len(c.out) + c.lent }
 
+// lendChunkLocked sends the body part that a chunk holds, which belongs to the connection from now on.
+func (c *Conn) lendChunkLocked(s *Stream, k *chunk, end bool) {
+	n := k.to - k.from
+	k.from -= frameHeaderLen
+	appendFrameHeader(k.b[k.from:k.from], n, frameData, endFlag(end), s.id)
+	c.loans = append(c.loans, loan{at: len(c.out), p: k.bytes(), own: k})
+	c.lent += frameHeaderLen + n
+	c.sentDataLocked(s, n, end)
+}
+
 // gatherLocked turns the bytes taken from out and the loans between them into pieces to write. They belong to the
-// writer until dropLocked.
-func (c *Conn) gatherLocked(out []byte) [][]byte {
-	at := 0
+// writer.
+func (c *Conn) gatherLocked(out []byte) *pieces {
+	g, at := &c.going, 0
 	for i := range c.loans {
 		l := &c.loans[i]
 		if l.at > at {
-			c.pieces = append(c.pieces, out[at:l.at])
+			g.add(out[at:l.at], nil)
 			at = l.at
 		}
-		c.pieces = append(c.pieces, l.p)
+		g.add(l.p, l.own)
 	}
 	if at < len(out) {
-		c.pieces = append(c.pieces, out[at:])
+		g.add(out[at:], nil)
 	}
+	c.forgetLoansLocked()
+	return g
+}
+
+func (c *Conn) forgetLoansLocked() {
 	clear(c.loans)
 	c.loans, c.lent, c.lender = c.loans[:0], 0, nil
-	return c.pieces
 }
 
-// dropLocked forgets the pieces.
-func (c *Conn) dropLocked() {
-	clear(c.pieces)
-	c.pieces = c.pieces[:0]
+// pieces are bytes to be written one after the other, some of them in chunks, which belong to them.
+type pieces struct {
+	list   [][]byte
+	chunks []*chunk // of the pieces at the same places; nil for other memory
 }
 
-// appendRest appends what is left of the pieces after n bytes.
-func appendRest(dst []byte, pieces [][]byte, n int) []byte {
-	for _, p := range pieces {
-		k := min(n, len(p))
-		dst = append(dst, p[k:]...)
-		n -= k
+func (g *pieces) add(p []byte, k *chunk) {
+	g.list = append(g.list, p)
+	g.chunks = append(g.chunks, k)
+}
+
+// keep adds a copy of p.
+func (g *pieces) keep(p []byte) {
+	for len(p) > 0 {
+		last := len(g.list) - 1
+		if last < 0 || g.chunks[last] == nil || g.chunks[last].to == len(g.chunks[last].b) {
+			k := takeChunk(len(p))
+			g.add(k.bytes(), k)
+			last++
+		}
+		n := g.chunks[last].fill(p)
+		g.list[last] = g.list[last][:len(g.list[last])+n]
+		p = p[n:]
 	}
-	return dst
+}
+
+// moveRest moves what is left after n bytes to another list, with copies of what is in other memory than chunks.
+func (g *pieces) moveRest(to *pieces, n int) {
+	for i, p := range g.list {
+		k := min(n, len(p))
+		n -= k
+		switch p = p[k:]; {
+		case len(p) == 0:
+		case g.chunks[i] == nil:
+			to.keep(p)
+		default:
+			to.add(p, g.chunks[i])
+			g.chunks[i] = nil
+		}
+	}
+	g.drop()
+}
+
+// drop forgets the pieces and gives the chunks back.
+func (g *pieces) drop() {
+	for _, k := range g.chunks {
+		if k != nil {
+			k.give()
+		}
+	}
+	clear(g.list)
+	clear(g.chunks)
+	g.list, g.chunks = g.list[:0], g.chunks[:0]
+}
+
+// advance drops n bytes from the front of v.
+func advance(v [][]byte, n int) [][]byte {
+	for len(v) > 0 && n >= len(v[0]) {
+		n -= len(v[0])
+		v = v[1:]
+	}
+	if n > 0 {
+		v[0] = v[0][n:]
+	}
+	return v
 }

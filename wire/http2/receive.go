@@ -113,16 +113,14 @@ func (s *Stream) recycle() {
 		c := s.c
 		c.blocked = slices.DeleteFunc(c.blocked, func(o *Stream) bool { return o == s })
 	}
-	data, queue := s.data[:0], s.queue[:0]
+	s.queue.clear()
+	data := s.data[:0]
 	if cap(data) > keepBuffer {
 		data = nil
 	}
-	if cap(queue) > keepBuffer {
-		queue = nil
-	}
 	list := s.head.List
 	list.Reset()
-	*s = Stream{wakeRead: s.wakeRead, wakeWrite: s.wakeWrite, data: data, queue: queue}
+	*s = Stream{wakeRead: s.wakeRead, wakeWrite: s.wakeWrite, data: data}
 	s.head.List = list
 	drainSignal(s.wakeRead)
 	drainSignal(s.wakeWrite)
@@ -181,11 +179,7 @@ func (s *Stream) Send(b *Batch, p []byte, end bool) (kept int, err error) {
 		p, end = s.sendLocked(p, end)
 	}
 	if kept = len(p); kept > 0 || end {
-		if s.queueOff > 0 && len(s.queue)+len(p) > cap(s.queue) {
-			s.queue = s.queue[:copy(s.queue, s.queue[s.queueOff:])]
-			s.queueOff = 0
-		}
-		s.queue = append(s.queue, p...)
+		s.queue.push(p)
 		s.queueEnd = end
 		c.blockLocked(s)
 	}
@@ -212,7 +206,7 @@ func (s *Stream) sendLocked(p []byte, end bool) ([]byte, bool) {
 }
 
 // queued is how many bytes wait for the peer's windows.
-func (s *Stream) queued() int { return len(s.queue) - s.queueOff }
+func (s *Stream) queued() int { return s.queue.size }
 
 // Kept is how many bytes Send has kept that have not gone out yet.
 func (s *Stream) Kept() int {
@@ -248,22 +242,37 @@ func (s *Stream) roomLocked() {
 	}
 	before := s.queued()
 	if s.sendErrorLocked() == nil {
-		rest, _ := s.sendLocked(s.queue[s.queueOff:], s.queueEnd && s.queueTrailers == nil)
-		s.queueOff = len(s.queue) - len(rest)
+		s.sendQueueLocked()
 	} else {
-		s.queueOff = len(s.queue) // it can't go anywhere any more
+		s.queue.clear() // it can't go anywhere any more
 	}
 	if s.queued() > 0 {
 		s.c.blockLocked(s)
-	} else {
-		s.queue, s.queueOff = s.queue[:0], 0
-		if t := s.queueTrailers; t != nil && s.sendErrorLocked() == nil {
-			s.queueTrailers = nil
-			s.c.encodeLocked(s, t, true)
-		}
+	} else if t := s.queueTrailers; t != nil && s.sendErrorLocked() == nil {
+		s.queueTrailers = nil
+		s.c.encodeLocked(s, t, true)
 	}
 	if n := before - s.queued(); n > 0 {
 		s.c.noteLocked(s, event{sent: n})
+	}
+}
+
+// sendQueueLocked sends as much of what waits as the windows allow.
+func (s *Stream) sendQueueLocked() {
+	c, q := s.c, &s.queue
+	for q.size > 0 {
+		p := q.head.bytes()
+		n := s.sendableLocked(len(p))
+		if n == 0 {
+			return
+		}
+		end := n == q.size && s.queueEnd && s.queueTrailers == nil
+		if c.vector != nil && n == len(p) && n >= minLoan {
+			c.lendChunkLocked(s, q.pop(), end)
+			continue
+		}
+		c.appendDataLocked(s, p[:n], end)
+		q.skip(n)
 	}
 }
 

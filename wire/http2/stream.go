@@ -42,12 +42,11 @@ type Stream struct {
 	held          int           // bytes that the receiver was given and has not passed on
 	passing       int           // bytes of held that it is being given
 	blocked       bool          // in c.blocked
-	queue         []byte        // to be sent, from queueOff, when there is room
-	queueOff      int
-	queueEnd      bool  // the message ends after queue
-	queueTrailers *Head // and with these
-	connect       bool  // a CONNECT: its body has no declared length
-	noBody        bool  // the response has none, whatever its content-length says
+	queue         chunkQueue    // to be sent when there is room
+	queueEnd      bool          // the message ends after queue
+	queueTrailers *Head         // and with these
+	connect       bool          // a CONNECT: its body has no declared length
+	noBody        bool          // the response has none, whatever its content-length says
 }
 
 var streamPool = sync.Pool{New: func() any {
@@ -256,7 +255,10 @@ func (s *Stream) consumeLocked(n int) {
 func (s *Stream) ackLocked(n int) {
 	s.unacked += uint32(n)
 	if s.unacked >= s.window/2 && !s.recvEnd && s.err == nil {
-		more := min(s.window, s.c.cfg.StreamWindow-s.window)
+		more := uint32(0)
+		if behind := s.held + len(s.data) - s.off; uint32(behind) <= s.window/4 {
+			more = min(s.window, s.c.cfg.StreamWindow-s.window)
+		}
 		s.window += more
 		more += s.unacked
 		s.c.out = appendWindowUpdate(s.c.out, s.id, more)
@@ -346,12 +348,21 @@ func (s *Stream) sendableLocked(want int) int {
 }
 
 func (c *Conn) appendDataLocked(s *Stream, p []byte, end bool) {
-	flags := uint8(0)
-	if end {
-		flags = flagEndStream
+	if c.vector != nil && len(p) >= minChunk && len(p) <= chunkBytes {
+		k := takeChunk(len(p))
+		k.fill(p)
+		c.lendChunkLocked(s, k, end)
+		return
 	}
-	c.out = append(appendFrameHeader(c.out, len(p), frameData, flags, s.id), p...)
+	c.out = append(appendFrameHeader(c.out, len(p), frameData, endFlag(end), s.id), p...)
 	c.sentDataLocked(s, len(p), end)
+}
+
+func endFlag(end bool) uint8 {
+	if end {
+		return flagEndStream
+	}
+	return 0
 }
 
 // sentDataLocked accounts for a DATA frame that is on its way.

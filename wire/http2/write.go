@@ -60,19 +60,17 @@ func (c *Conn) flushLocked() {
 		return
 	}
 	c.writing = true
-	for len(c.out) > 0 || c.stuck {
+	for c.pendingLocked() > 0 || c.stuck {
 		p, rest := []byte(nil), c.stuck
-		if rest {
-			p, c.rest = c.rest, nil
-		} else {
+		g := &c.rest
+		if !rest {
 			p = c.takeOutLocked()
+			g = c.gatherLocked(p)
 		}
 		c.mu.Unlock()
-		if d, ok := c.transport.(deadliner); ok {
-			d.SetWriteDeadline(time.Now().Add(writeTimeout))
-		}
-		_, err := c.transport.Write(p)
+		err := c.writeAll(g.list, rest)
 		c.mu.Lock()
+		g.drop()
 		if rest {
 			c.stuck = false
 		}
@@ -82,6 +80,33 @@ func (c *Conn) flushLocked() {
 		}
 	}
 	c.writing = false
+}
+
+// writeAll writes the pieces, waiting as long as it must; full says that it must wait for the first, and that the
+// transport itself has something to write, even if there are none.
+func (c *Conn) writeAll(v [][]byte, full bool) error {
+	for full || len(v) > 0 {
+		if !full && len(v) > 1 && c.vector != nil {
+			n, again, err := c.vector.TryWriteVector(v)
+			if err != nil {
+				return err
+			}
+			v, full = advance(v, n), again
+			continue
+		}
+		var p []byte
+		if len(v) > 0 {
+			p, v = v[0], v[1:]
+		}
+		if d, ok := c.transport.(deadliner); ok {
+			d.SetWriteDeadline(time.Now().Add(writeTimeout))
+		}
+		if _, err := c.transport.Write(p); err != nil {
+			return err
+		}
+		full = false
+	}
+	return nil
 }
 
 // writeFailedLocked ends the connection; a client reads on for a moment. The
