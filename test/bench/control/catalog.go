@@ -39,6 +39,8 @@ func kindOf(typeURL string) int {
 // catalog knows each body that any client received: read once, however many
 // clients receive it. Safe for use by any number of goroutines.
 type catalog struct {
+	buffers sync.Pool // of *[]byte: messages that are being received
+
 	mu    sync.RWMutex
 	names [kindCount]map[string]int
 	list  [kindCount][]string // names by number

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -14,9 +13,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"lateen.dev/lateen/model"
@@ -49,7 +46,7 @@ type client struct {
 	heard atomic.Bool
 
 	// What follows belongs to run until it has returned, but for mu.
-	stream  grpc.ClientStream
+	link    *link
 	greeted bool
 	began   [kindCount]bool
 	version [kindCount]string
@@ -65,29 +62,18 @@ type client struct {
 	count    [kindCount]int
 }
 
-// Windows like a current Envoy's.
-const (
-	streamWindow     = 16 << 20
-	connectionWindow = 24 << 20
-	maxMessage       = 256 << 20
-)
-
 // run connects and follows the server until ctx ends, which is no error.
 func (c *client) run(ctx context.Context, target string) error {
-	conn, err := grpc.NewClient("passthrough:///"+target, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connectionWindow),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(codec{})))
-	if err != nil {
-		return fmt.Errorf("client %d: %w", c.index, err)
-	}
-	defer conn.Close()
 	method := discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResources_FullMethodName
 	if c.sotw {
 		method = discoveryv3.AggregatedDiscoveryService_StreamAggregatedResources_FullMethodName
 	}
-	c.stream, err = conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}, method)
+	l, err := dial(ctx, target, method, &c.catalog.buffers)
 	if err == nil {
-		err = c.follow()
+		stop := context.AfterFunc(ctx, func() { _ = l.close() }) // which ends a wait
+		c.link = l
+		err = errors.Join(c.follow(), l.close())
+		stop()
 	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("client %d: %w", c.index, err)
@@ -101,14 +87,12 @@ func (c *client) follow() error {
 		return err
 	}
 	for {
-		var r raw
-		if err := c.stream.RecvMsg(&r); err != nil {
+		b, err := c.link.receive()
+		if err != nil {
 			return err
 		}
-		c.bytes.Add(int64(len(r.bytes)))
-		err := c.take(r.bytes)
-		r.free()
-		if err != nil {
+		c.bytes.Add(int64(len(b)))
+		if err := c.take(b); err != nil {
 			return err
 		}
 	}
@@ -307,6 +291,13 @@ func (c *client) complete() bool {
 	return true
 }
 
+// holds reports whether the client has the resource with this number.
+func (c *client) holds(kind, id int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return id < len(c.held[kind]) && c.held[kind][id] != 0
+}
+
 // ask is one request: it subscribes to names and gives others up, or answers
 // the response with the nonce, unfavourably if a resource is refused.
 type ask struct {
@@ -339,17 +330,7 @@ func (c *client) request(a ask) error {
 		m = r
 	}
 	c.greeted, c.began[a.kind] = true, true
-	err := c.stream.SendMsg(m)
-	if errors.Is(err, io.EOF) {
-		// The stream has ended; receiving tells why.
-		for err = nil; err == nil; {
-			var r raw
-			if err = c.stream.RecvMsg(&r); err == nil {
-				r.free()
-			}
-		}
-	}
-	return err
+	return c.link.send(m)
 }
 
 // claims are the versions of what the client holds of a kind.

@@ -41,16 +41,6 @@ type changeResult struct {
 	Bytes   int64         `json:"bytesPerClient"`
 }
 
-// churnResult is what a stream of changes led to.
-type churnResult struct {
-	Rate     float64       `json:"rate"`
-	P50, P99 time.Duration `json:"-"`
-	Cores    float64       `json:"cores"`
-	Seen     int           `json:"seen"`
-	P50Ms    float64       `json:"p50ms"`
-	P99Ms    float64       `json:"p99ms"`
-}
-
 // bench is one scenario under way.
 type bench struct {
 	options
@@ -119,7 +109,7 @@ func (b *bench) steps(ctx context.Context, follow func(*client)) error {
 	if err := b.connect(ctx, follow); err != nil {
 		return err
 	}
-	for _, kind := range strings.Split(b.kinds, ",") {
+	for _, kind := range strings.FieldsFunc(b.kinds, func(r rune) bool { return r == ',' }) {
 		b.pause(kind)
 		for _, way := range []string{"files", "api"} {
 			r, err := b.change(ctx, kind, way)
@@ -250,41 +240,6 @@ func (b *bench) write(ctx context.Context, way, file, text string) error {
 	if err := os.Rename(temporary, filepath.Join(b.config, file)); err != nil {
 		return fmt.Errorf("change: %w", err)
 	}
-	return nil
-}
-
-// churnRate is how many services change in a second.
-const churnRate = 100
-
-// runChurn changes one service after another, through files.
-func (b *bench) runChurn(ctx context.Context) error {
-	ch := &churn{began: map[int]time.Time{}}
-	b.watch.churn.Store(ch)
-	defer b.watch.churn.Store(nil)
-	before, began := b.control.cpu(), time.Now()
-	tick := time.NewTicker(time.Second / churnRate)
-	defer tick.Stop()
-	n := 0
-	for ; time.Since(began) < b.s.churn; n++ {
-		ch.begin(n + 1)
-		if err := b.write(ctx, "files", churnFile(n%churning), churnService(b.s, n%churning, churnAddress(n+1))); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	took := time.Since(began)
-	cpu := b.control.cpu() - before
-	b.settle(ctx)
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	r := &churnResult{Rate: float64(n) / took.Seconds(), P50: percentile(ch.took, 0.5), P99: percentile(ch.took, 0.99),
-		Cores: cpu.Seconds() / took.Seconds(), Seen: len(ch.took)}
-	r.P50Ms, r.P99Ms = millis(r.P50), millis(r.P99)
-	b.result.Churn = r
 	return nil
 }
 

@@ -142,12 +142,20 @@ spec:
 // changes all the time.
 func churnFile(k int) string { return fmt.Sprintf("zy-churn-%02d.yaml", k) }
 
-func churnService(s scenario, k int, marker string) string {
-	namespace := fmt.Sprintf("ns-%d", k%namespaces)
+// churnNamespace is where the service is.
+func churnNamespace(s scenario, k int) string {
 	if s.churnForAll {
-		namespace = "ns-0" // which all Sidecars let in
+		return "ns-0" // which all Sidecars let in
 	}
-	return serviceEntry(fmt.Sprintf("churn-%d", k), namespace, address("172.19.1.1", k),
+	return fmt.Sprintf("ns-%d", k%namespaces)
+}
+
+func churnHost(s scenario, k int) string {
+	return fmt.Sprintf("churn-%d.%s.svc.cluster.local", k, churnNamespace(s, k))
+}
+
+func churnService(s scenario, k int, marker string) string {
+	return serviceEntry(fmt.Sprintf("churn-%d", k), churnNamespace(s, k), address("172.19.1.1", k),
 		[]string{fmt.Sprintf("10.251.0.%d", k+1), marker}, false)
 }
 

@@ -112,9 +112,15 @@ func (r *result) print(out io.Writer) (missed int) {
 		}
 	}
 	if c := r.Churn; c != nil {
-		row(fmt.Sprintf("%.0f endpoint changes/s, p99", c.Rate), "ms", got.churnP99, want.churnP99, 0)
+		if c.Rate < 0.99*churnRate {
+			missed++
+		}
+		fmt.Fprintf(w, "  endpoint changes a second\t%.1f\t%d\t–\t\n", c.Rate, churnRate)
+		row("  change → client, p99", "ms", got.churnP99, want.churnP99, 0)
 		row("  p50", "ms", millis(c.P50), 0, 0)
 		row("  cores", "", got.churnCores, want.churnCores, 0)
+		row("  cores of the clients", "", c.LoadCores, 0, 0)
+		fmt.Fprintf(w, "  seen by a client\t%d of %d; the rest were overtaken\n", c.Seen, c.Due)
 	}
 	w.Flush()
 	return missed

@@ -95,44 +95,6 @@ func contains(marker string, wanted ...int) func(*client, int, *response) bool {
 	}
 }
 
-// churn measures a stream of numbered changes: each writes its number into an
-// address.
-type churn struct {
-	mu    sync.Mutex
-	began map[int]time.Time
-	took  []time.Duration
-}
-
-const churnNetwork = "10.252."
-
-func churnAddress(n int) string { return fmt.Sprintf("%s%d.%d", churnNetwork, n>>8&255, n&255) }
-
-func (ch *churn) begin(n int) {
-	ch.mu.Lock()
-	defer ch.mu.Unlock()
-	ch.began[n] = time.Now()
-}
-
-func (ch *churn) saw(kind int, r *response) {
-	if kind != assignments {
-		return
-	}
-	now := time.Now()
-	for _, b := range r.resources {
-		_, rest, found := bytes.Cut(b.value, []byte(churnNetwork))
-		if !found {
-			continue
-		}
-		if n, ok := parseNumber(rest); ok {
-			ch.mu.Lock()
-			if began, ok := ch.began[n]; ok {
-				ch.took = append(ch.took, now.Sub(began))
-			}
-			ch.mu.Unlock()
-		}
-	}
-}
-
 // parseNumber reads "HIGH.LOW" at the start of b.
 func parseNumber(b []byte) (int, bool) {
 	high, rest, ok := bytes.Cut(b, []byte("."))

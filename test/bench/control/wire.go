@@ -2,47 +2,10 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"hash/maphash"
 
-	"google.golang.org/grpc/encoding"
-	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 )
-
-// codec hands responses over as they came, so that five hundred clients in one
-// process cost the machine little beside the server that is measured.
-type codec struct{}
-
-// raw is a response's bytes. free gives them back.
-type raw struct {
-	bytes []byte
-	free  func()
-}
-
-func (codec) Name() string { return "proto" }
-
-func (codec) Marshal(v any) (mem.BufferSlice, error) {
-	m, ok := v.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("cannot marshal %T", v)
-	}
-	b, err := proto.Marshal(m)
-	return mem.BufferSlice{mem.SliceBuffer(b)}, err
-}
-
-func (codec) Unmarshal(data mem.BufferSlice, v any) error {
-	r, ok := v.(*raw)
-	if !ok {
-		return fmt.Errorf("cannot unmarshal into %T", v)
-	}
-	buffer := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	r.bytes, r.free = buffer.ReadOnlyData(), buffer.Free
-	return nil
-}
-
-var _ encoding.CodecV2 = codec{}
 
 // response is what a client needs of a response of either protocol. It points
 // into the response's bytes.
