@@ -63,6 +63,9 @@ type transport interface {
 	check() error
 	// gone says whether the peer is known to have closed.
 	gone() bool
+	// farewell writes p if there is room for it, while others may be in the other methods. Nobody is left to tell of an
+	// error.
+	farewell(p []byte)
 	// shutdown ends both directions and leaves the descriptor open.
 	shutdown() error
 }

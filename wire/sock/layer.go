@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 )
 
 // ErrMore is what Layer.Open returns when it needs more ciphertext.
@@ -149,9 +148,6 @@ func (c *Conn) writeGoodbye() error {
 	return c.t.write(c.layer.Goodbye(nil), nil)
 }
 
-// goodbyeTime is how long Close may wait for room to say goodbye.
-const goodbyeTime = 10 * time.Millisecond
-
 // sayGoodbye sends the layer's goodbye if nobody else is writing.
 func (c *Conn) sayGoodbye() {
 	layer := c.closing.Load()
@@ -163,8 +159,7 @@ func (c *Conn) sayGoodbye() {
 		return // in the middle of a record
 	}
 	if bye := (*layer).Goodbye(nil); len(bye) > 0 {
-		_ = c.nc.SetWriteDeadline(time.Now().Add(goodbyeTime))
-		_, _ = c.nc.Write(bye) // the connection is being closed: nobody is left to tell
+		c.t.farewell(bye)
 	}
 }
 

@@ -1,5 +1,7 @@
 package sock
 
+import "time"
+
 // netTransport moves bytes with net.Conn's methods. It works with every net.Conn.
 type netTransport struct{ c *Conn }
 
@@ -71,3 +73,12 @@ func (t *netTransport) gone() bool { return false }
 
 // shutdown is never needed where nothing is held.
 func (t *netTransport) shutdown() error { return t.c.nc.Close() }
+
+// farewellTime is how long farewell waits for room, where that can't be seen.
+const farewellTime = 10 * time.Millisecond
+
+// farewell implements transport.
+func (t *netTransport) farewell(p []byte) {
+	_ = t.c.nc.SetWriteDeadline(time.Now().Add(farewellTime))
+	_, _ = t.c.nc.Write(p)
+}

@@ -362,6 +362,14 @@ func (t *rawTransport) gone() bool {
 	return gone || err != nil
 }
 
+// farewell implements transport. It uses no field that a writer might be using.
+func (t *rawTransport) farewell(p []byte) {
+	_ = t.rc.Write(func(fd uintptr) bool {
+		_, _ = rawWrite(fd, p)
+		return true
+	})
+}
+
 // shutdown implements transport.
 func (t *rawTransport) shutdown() error {
 	var errno error

@@ -21,8 +21,6 @@ const (
 	extPSKModes      = 45
 	extKeyShare      = 51
 	pskWithEphemeral = 1
-	recordHead       = 5
-	messageHead      = 4
 )
 
 // parseOffer reads a ClientHello that is whole in the first record of b. ok is false for everything else: then nobody

@@ -3,6 +3,7 @@ package tlsconn
 import (
 	"bytes"
 	"crypto/tls"
+	"math"
 	"net"
 	"testing"
 	"time"
@@ -18,7 +19,9 @@ type revisit struct {
 	server *Server
 	client *tls.Config
 	later  time.Duration
-	pieces int // the client's writes are cut into so many bytes; 0 is not at all
+	// forgetful: the server has its client's tickets only.
+	forgetful bool
+	pieces    int // the client's writes are cut into so many bytes; 0 is not at all
 }
 
 func newRevisit(t *testing.T) *revisit {
@@ -58,6 +61,9 @@ func (v *revisit) come() Result {
 	v.t.Helper()
 	if v.server == nil {
 		v.server = mustServer(v.t, v.o)
+	}
+	if v.forgetful {
+		v.o.Tickets.recall.forget(math.MaxUint64)
 	}
 	near, far := socktest.Pair(v.t, "tcp")
 	defer near.Close()
@@ -111,6 +117,7 @@ func TestMLKEMSessionsAreResumedWithX25519(t *testing.T) {
 		"no ALPN at the server":      func(v *revisit) { v.o.ALPN = nil },
 		"no protocol in common":      func(v *revisit) { v.client.NextProtos = []string{"spdy"} },
 		"another protocol than last": func(v *revisit) { v.o.ALPN = []string{"http/1.1", "h2"} },
+		"the ticket alone":           func(v *revisit) { v.forgetful = true },
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := newRevisit(t)
@@ -125,7 +132,14 @@ func TestMLKEMSessionsAreResumedWithX25519(t *testing.T) {
 
 // TestMLKEMIsRenewed has the clock go on while a session is resumed over and over.
 func TestMLKEMIsRenewed(t *testing.T) {
-	v := newRevisit(t)
+	for _, forgetful := range []bool{false, true} {
+		v := newRevisit(t)
+		v.forgetful = forgetful
+		v.renewed()
+	}
+}
+
+func (v *revisit) renewed() {
 	v.expect(false, tls.X25519MLKEM768)
 	v.later = mlkemLasts / 2
 	v.expect(true, tls.X25519)

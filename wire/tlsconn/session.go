@@ -97,13 +97,24 @@ func (s *Server) seal(cs tls.ConnectionState, state *tls.SessionState) ([]byte, 
 func (s *Server) sealStamped(cs tls.ConnectionState, state *tls.SessionState, mlkem int64) ([]byte, error) {
 	st := stamp{epoch: s.o.epoch(), until: validUntil(cs.PeerCertificates).Unix(), mlkem: mlkem, suite: cs.CipherSuite}
 	state.Extra = append(state.Extra, st.encode())
-	return s.config.EncryptTicket(cs, state)
+	generation := s.tickets.sealing()
+	ticket, err := s.config.EncryptTicket(cs, state)
+	if err == nil && cs.Version >= tls.VersionTLS13 {
+		s.o.Tickets.recall.remember(ticket, state, generation) // crypto/tls has no more use for it
+	}
+	return ticket, err
 }
 
-// open reads a ticket. One that can't be used leads to a full handshake, not to an error.
+// open finds a ticket's session. One that can't be used leads to a full handshake, not to an error.
 func (s *Server) open(ticket []byte, cs tls.ConnectionState) (*tls.SessionState, error) {
-	state, err := s.config.DecryptTicket(ticket, cs)
-	if err != nil || state == nil || !s.o.fresh(state) {
+	state := s.o.Tickets.recall.find(ticket)
+	if state == nil {
+		var err error
+		if state, err = s.config.DecryptTicket(ticket, cs); err != nil || state == nil {
+			return nil, nil
+		}
+	}
+	if !s.o.fresh(state) {
 		return nil, nil
 	}
 	return state, nil

@@ -4,6 +4,8 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"errors"
+	"fmt"
+	"math"
 	"net"
 	"testing"
 	"time"
@@ -23,6 +25,7 @@ type mesh struct {
 	allowed         Names // by the server
 	tickets         *Tickets
 	later           time.Duration // the client's clock is so far ahead
+	forgetful       bool          // the server has its clients' tickets only
 }
 
 func newMesh(t *testing.T, ca *authority) *mesh {
@@ -47,6 +50,9 @@ func newMesh(t *testing.T, ca *authority) *mesh {
 // connect makes a connection and takes the server's ticket.
 func (m *mesh) connect() (c, s outcome) {
 	m.t.Helper()
+	if m.forgetful {
+		m.tickets.recall.forget(math.MaxUint64)
+	}
 	nc, err := net.Dial("tcp", m.ln.Addr().String())
 	if err != nil {
 		m.t.Fatal(err)
@@ -102,15 +108,18 @@ func TestSessionsDontOutliveWhatTheyDependOn(t *testing.T) {
 			return idA, idB
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			ca := newAuthority(t)
-			m := newMesh(t, ca)
-			m.expect(false, idA, idB)
-			m.expect(true, idA, idB)
-			clientID, serverID := change(m, ca)
-			m.expect(false, clientID, serverID)
-			m.expect(true, clientID, serverID)
-		})
+		for _, forgetful := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, forgetful %v", name, forgetful), func(t *testing.T) {
+				ca := newAuthority(t)
+				m := newMesh(t, ca)
+				m.forgetful = forgetful
+				m.expect(false, idA, idB)
+				m.expect(true, idA, idB)
+				clientID, serverID := change(m, ca)
+				m.expect(false, clientID, serverID)
+				m.expect(true, clientID, serverID)
+			})
+		}
 	}
 }
 

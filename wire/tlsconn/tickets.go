@@ -11,10 +11,11 @@ import (
 const ticketKeysKept = 3
 
 // Tickets holds the keys of session tickets and makes a new one from time to time. Tickets of the last two keys before
-// it are still accepted. One Tickets may serve many Servers: what a ticket remembers is verified again by the server
-// that it is shown to.
+// it are still accepted. Beside the keys it holds the sessions of the tickets that were made last. One Tickets may serve many
+// Servers: what a ticket remembers is verified again by the server that it is shown to.
 type Tickets struct {
-	every time.Duration
+	every  time.Duration
+	recall recall // of tickets that its keys can decrypt
 
 	mu         sync.Mutex
 	keys       [][32]byte
@@ -43,6 +44,7 @@ func (t *Tickets) current(now time.Time) ([][32]byte, uint64, error) {
 		t.keys = append([][32]byte{key}, old...)
 		t.made = now
 		t.generation++
+		t.recall.forget(t.generation + 1 - uint64(len(t.keys)))
 	}
 	return t.keys, t.generation, nil
 }
@@ -54,6 +56,13 @@ type ticketUser struct {
 
 	mu         sync.Mutex
 	generation uint64
+}
+
+// sealing is the generation of the key that tickets are sealed with, or the one before it while it changes.
+func (u *ticketUser) sealing() uint64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.generation
 }
 
 func (u *ticketUser) refresh(now time.Time) error {
@@ -69,9 +78,9 @@ func (u *ticketUser) refresh(now time.Time) error {
 	if generation == u.generation {
 		return nil
 	}
-	u.generation = generation
 	for _, c := range u.configs {
 		c.SetSessionTicketKeys(keys)
 	}
+	u.generation = generation
 	return nil
 }
