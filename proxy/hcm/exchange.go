@@ -16,10 +16,7 @@ import (
 // exchange sends the request on an upstream connection and passes the answer on.
 func (s *stream) exchange(up exchange.Upstream) (o outcome, done bool) {
 	r := &s.router
-	first := r.first
-	if r.keeping {
-		first = exchange.Piece{Data: r.kept, End: r.whole, Framed: r.framed}
-	}
+	first := r.soFar()
 	s.rec.UpstreamFirstOut = sock.Now().Sub(s.start)
 	began := s.start.Add(s.rec.UpstreamFirstOut)
 	var flag telemetry.ResponseFlags

@@ -53,12 +53,13 @@ func (p *pump) run() {
 		p.ended.Store(piece.End)
 		s.countIn(piece)
 		s.keepPiece(piece) // the main goroutine looks at it only after join
-		if err := p.up.Write(piece, s.requestTrailers(piece)); err != nil {
-			return // the one who reads will see why
-		}
+		// Whoever reads will see why it can't be written. What was kept is whole even so, for another try.
+		err = p.up.Write(piece, s.requestTrailers(piece))
 		if piece.End {
 			p.whole, p.end = true, sock.Now()
 			p.complete.Store(int64(p.end))
+		}
+		if err != nil || piece.End {
 			return
 		}
 	}

@@ -211,7 +211,8 @@ func (s *stream) firstPiece() bool {
 			}
 		}
 	}
-	r.first, r.whole = p, p.End
+	// A relay that found no room on its connection has been here already, before more of the body came.
+	r.first, r.whole, r.keeping = p, p.End, false
 	s.bodyIn = int64(len(p.Data))
 	s.countIn(p)
 	if p.End {
@@ -224,6 +225,14 @@ func (s *stream) firstPiece() bool {
 		r.kept = append(r.kept[:0], p.Data...)
 	}
 	return true
+}
+
+// soFar is what is there of the request's body for the next try.
+func (r *routing) soFar() exchange.Piece {
+	if r.keeping {
+		return exchange.Piece{Data: r.kept, End: r.whole, Framed: r.framed}
+	}
+	return r.first
 }
 
 // framedUpstream tells whether the upstream speaks HTTP/1 for certain.
