@@ -18,7 +18,8 @@ type answers struct {
 	vhosts      memo[vhostKey, *vhost]
 	unrouted    memo[unroutedShape, *stencil.Stencil]
 	routed      memo[routedKey, *routedHost]
-	routes      tables
+	runs        assembly[uint64, vhost, run]
+	routes      assembly[routesKey, run, xds.Resource]
 	heads       memo[headKey, *xds.Resource]
 	sent        memo[sentKey, *xds.Resource]
 	asked       memo[askedKey, *xds.Resource]
@@ -27,7 +28,7 @@ type answers struct {
 }
 
 func (a *answers) len() int {
-	return a.clusters.len() + a.shapes.len() + a.assignments.len() + a.vhosts.len() + a.unrouted.len() + a.routed.len() + a.routes.len() +
+	return a.clusters.len() + a.shapes.len() + a.assignments.len() + a.vhosts.len() + a.unrouted.len() + a.routed.len() + a.runs.len() + a.routes.len() +
 		a.listeners.len() + a.inbounds.len() + a.heads.len() + a.sent.len() + a.asked.len()
 }
 

@@ -274,7 +274,10 @@ func (s *scope) gatewayRoutes(name string, servers []gatewayServer) *xds.Resourc
 		})}
 	}
 	slices.SortFunc(out, func(a, b *vhost) int { return strings.Compare(a.name, b.name) })
-	return s.assemble(name, false, out)
+	if s.key.dialect.VHDS {
+		return s.apart(name, false, out)
+	}
+	return s.joined(name, false, s.t.answers.cut(out))
 }
 
 // gatewayHost finishes a virtual host. Routes that match everything go last, so that several routes for one host don't

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -18,9 +19,8 @@ type group struct {
 	mu      sync.Mutex
 	version uint64 // of the Snapshot that sets are right for; 0 before the first
 	sets    outbound
-	// rules and plain remember what was found for services, as long as no destination rule changes.
+	// rules remembers what was found for services, as long as no destination rule changes.
 	rules map[*model.Service]*model.DestinationRule
-	plain map[plainKey]*vhost
 	scope *world.Scope
 	kept  kept
 	// demand is what is made of sets for sidecars on demand.
@@ -36,6 +36,8 @@ type work struct {
 	rules bool
 	// definitions says that services changed, which matters only if they are in scope.
 	definitions bool
+	// followed says that what a Sidecar lets in may have changed with its routes.
+	followed bool
 	// services are those whose endpoints changed, where nothing else did.
 	services []model.ServiceKey
 }
@@ -63,12 +65,13 @@ func (g *group) at(t *Translator, gen *generation) outbound {
 		g.forget()
 	}
 	s := newScope(t, gen, g)
-	if w.definitions && s.world != g.scope {
+	if w.definitions && s.world != g.scope || w.followed && !sameServices(s.world, g.scope) {
 		w = everything()
 		g.forget()
 		s = newScope(t, gen, g)
 	}
 	g.scope = s.world
+	s.sameServices = !w.rules
 	g.update(s, w)
 	g.version = version
 	return g.given()
@@ -84,7 +87,6 @@ func (g *group) given() outbound {
 
 func (g *group) forget() {
 	g.rules = map[*model.Service]*model.DestinationRule{}
-	g.plain = map[plainKey]*vhost{}
 }
 
 // plan says what a change makes necessary.
@@ -111,9 +113,7 @@ func (g *group) plan(gen *generation, c *world.Change) work {
 	if len(c.VirtualServices) > 0 {
 		// A Sidecar's scope follows its routes to services that no host names.
 		w.routes, w.listeners = true, true
-		if g.key.hasSidecar {
-			return everything()
-		}
+		w.followed = g.key.hasSidecar
 	}
 	if len(c.DestinationRules) > 0 {
 		w.planned = false
@@ -149,14 +149,23 @@ func (g *group) update(s *scope, w work) {
 	}
 	g.updateEndpoints(s, w)
 	if w.listeners || w.routes {
-		listeners, routes := s.listeners(w.planned)
-		g.sets.listeners = replace(g.sets.listeners, xds.NewSet(xds.ListenerType, listeners))
+		listeners, routes, same := s.listeners(w.planned)
+		if !same {
+			g.sets.listeners = replace(g.sets.listeners, xds.NewSet(xds.ListenerType, listeners))
+		}
 		g.sets.routes = replace(g.sets.routes, xds.NewSet(xds.RouteType, routes))
 		g.sets.hosts = s.sentHosts(g.sets.hosts)
 	}
 	if w.names && g.key.dns {
 		g.sets.names = replace(g.sets.names, xds.NewSet(xds.NameTableType, s.names()))
 	}
+}
+
+// sameServices reports whether two scopes let in the same services, with the same ports, by the same listeners.
+func sameServices(a, b *world.Scope) bool {
+	return slices.Equal(a.Services, b.Services) && slices.EqualFunc(a.Egress, b.Egress, func(a, b world.EgressScope) bool {
+		return a.Listener == b.Listener && slices.Equal(a.Services, b.Services)
+	})
 }
 
 // replace keeps the old set where the new one has the same members, so that what hangs on it needn't be compared again.

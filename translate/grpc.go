@@ -16,6 +16,7 @@ import (
 
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/translate/internal/cluster"
+	"lateen.dev/lateen/translate/internal/listener"
 	"lateen.dev/lateen/translate/internal/naming"
 	"lateen.dev/lateen/translate/internal/pb"
 	"lateen.dev/lateen/translate/internal/rbac"
@@ -101,7 +102,7 @@ func (s *scope) grpcListeners() (listeners, routes []*xds.Resource) {
 			for i := range svc.Ports {
 				port := &svc.Ports[i]
 				table := naming.Outbound(port.Number, "", svc.Hostname)
-				if port.Protocol == model.UDP || kindOf(port.Protocol) == tcp || dialled[table] {
+				if port.Protocol == model.UDP || listener.KindOf(port.Protocol) == listener.KindTCP || dialled[table] {
 					continue
 				}
 				dialled[table] = true

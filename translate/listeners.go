@@ -15,21 +15,24 @@ import (
 	"lateen.dev/lateen/xds"
 )
 
-// listeners makes the outbound listeners and the routes that they name.
-func (s *scope) listeners(planned bool) (listeners, routes []*xds.Resource) {
+// listeners makes the outbound listeners and the routes that they name. same says, instead of giving the listeners, that
+// they are those of the time before.
+func (s *scope) listeners(planned bool) (listeners, routes []*xds.Resource, same bool) {
 	if s.gateway() {
-		return s.gatewayListeners()
+		listeners, routes = s.gatewayListeners()
+		return listeners, routes, false
 	}
 	l4 := s.l4Routes()
-	if !planned || s.kept.tables == nil || !slices.Equal(l4, s.kept.l4) {
-		s.kept.listeners, s.kept.tables = s.planListeners()
+	same = planned && s.kept.tables != nil && slices.Equal(l4, s.kept.l4)
+	if !same {
+		listeners, s.kept.tables = s.planListeners()
 		s.kept.l4 = l4
 	}
-	maps.DeleteFunc(s.kept.hosts, func(name string, _ hostList) bool { return s.kept.tables[name].name == "" })
+	maps.DeleteFunc(s.kept.hosts, func(name string, _ *hostList) bool { return s.kept.tables[name].name == "" })
 	for _, n := range s.kept.tables {
 		routes = append(routes, s.routeTable(n))
 	}
-	return s.kept.listeners, routes
+	return listeners, routes, same
 }
 
 // planListeners makes the listeners and says which route tables they ask for.

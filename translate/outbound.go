@@ -23,30 +23,10 @@ type entry struct {
 	bind   string
 	port   uint32
 	open   bool
-	kind   kind
+	kind   listener.Kind
 	proto  model.Protocol
 	locked bool
 	chains []outChain
-}
-
-// kind is what is expected inside the connections of a listener.
-type kind uint8
-
-const (
-	auto kind = iota
-	http
-	tcp
-)
-
-func kindOf(p model.Protocol) kind {
-	switch {
-	case p.IsHTTP():
-		return http
-	case p == model.Unsupported:
-		return auto
-	default:
-		return tcp
-	}
 }
 
 // outChain is a chain with the rule that made it.
@@ -176,7 +156,7 @@ func (p *outboundPlan) offer(o offer) {
 	if svc.Resolution == model.Alias {
 		return
 	}
-	if kindOf(o.protocol) == http {
+	if listener.KindOf(o.protocol) == listener.KindHTTP {
 		if o.bind == "" {
 			o.bind = p.wildcard()
 		}
@@ -245,29 +225,29 @@ func (p *outboundPlan) merge(o offer) {
 	if have != nil && have.locked {
 		return
 	}
-	k := kindOf(o.protocol)
+	k := listener.KindOf(o.protocol)
 	wild := o.bind == p.wildcard()
-	if have != nil && k == http && have.kind != tcp {
+	if have != nil && k == listener.KindHTTP && have.kind != listener.KindTCP {
 		return // its requests are told apart by host
 	}
-	if have != nil && k == auto && have.kind == auto {
+	if have != nil && k == listener.KindAuto && have.kind == listener.KindAuto {
 		return
 	}
 	if have != nil && serverFirst(o.protocol, have.proto) {
 		return
 	}
 	var chains []outChain
-	if k != http {
+	if k != listener.KindHTTP {
 		chains = p.s.l4Chains(o)
 	}
-	if k != tcp {
-		chains = append(chains, p.s.httpChain(o, k == auto || wild))
+	if k != listener.KindTCP {
+		chains = append(chains, p.s.httpChain(o, k == listener.KindAuto || wild))
 	}
 	made := k
-	if k == http && wild && !o.open {
-		made = auto // connections that aren't HTTP fall through
+	if k == listener.KindHTTP && wild && !o.open {
+		made = listener.KindAuto // connections that aren't HTTP fall through
 	}
-	if have == nil || k == auto && have.kind == http {
+	if have == nil || k == listener.KindAuto && have.kind == listener.KindHTTP {
 		p.entries[at] = &entry{bind: o.bind, port: o.port, open: o.open, kind: made, proto: o.protocol, chains: chains}
 		return
 	}
@@ -277,7 +257,7 @@ func (p *outboundPlan) merge(o offer) {
 		}
 	}
 	if made != have.kind {
-		have.kind = auto
+		have.kind = listener.KindAuto
 	}
 }
 
@@ -303,7 +283,7 @@ func (s *scope) httpChain(o offer, sniff bool) outChain {
 		table.name, table.port = o.bind, 0
 	case s.isHTTPProxy(o.egress):
 		table.port = 0
-	case kindOf(o.protocol) == auto && o.bind != anyIPv4 && o.bind != anyIPv6 && !o.open:
+	case listener.KindOf(o.protocol) == listener.KindAuto && o.bind != anyIPv4 && o.bind != anyIPv6 && !o.open:
 		// The address says which service is meant, whatever the request's host.
 		table.name = naming.VirtualHost(o.service.Hostname, o.port)
 		table.only = o.service.Hostname

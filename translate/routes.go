@@ -7,7 +7,6 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/encoding/protowire"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"lateen.dev/lateen/model"
@@ -36,24 +35,31 @@ type routeTableName struct {
 
 // routeTable makes the route configuration of that name.
 func (s *scope) routeTable(n routeTableName) *xds.Resource {
-	hosts := s.virtualHosts(n)
-	return s.assemble(n.name, n.port == 0, hosts)
+	list := s.hosts(n)
+	if s.key.dialect.VHDS {
+		return s.apart(n.name, n.port == 0, s.withRest(n, list.hosts))
+	}
+	if list.runs == nil {
+		list.runs = s.t.answers.cut(list.hosts)
+	}
+	runs := list.runs
+	if n.only == "" {
+		runs = append(slices.Clip(runs), s.t.answers.cut([]*vhost{s.elsewhere(n.open)})...)
+	}
+	return s.joined(n.name, n.port == 0, runs)
 }
 
-// assemble joins virtual hosts that are marshalled already into one resource, or finds it joined.
-func (s *scope) assemble(name string, ports bool, hosts []*vhost) *xds.Resource {
-	if s.key.dialect.VHDS {
-		return s.apart(name, ports, hosts)
-	}
-	key := routesKey{name: name, ports: ports, digest: digestOf(hosts)}
-	if r := s.t.answers.routes.find(key, hosts); r != nil {
+// joined joins virtual hosts that are marshalled already into one resource, or finds it joined.
+func (s *scope) joined(name string, ports bool, runs []*run) *xds.Resource {
+	key := routesKey{name: name, ports: ports, digest: digestOf(runs)}
+	if r := s.t.answers.routes.find(key, runs); r != nil {
 		return r
 	}
-	pieces := make([]*xds.Piece, len(hosts))
-	for i, h := range hosts {
-		pieces[i] = h.field
+	pieces := make([]*xds.Piece, len(runs))
+	for i, r := range runs {
+		pieces[i] = r.fields
 	}
-	return s.t.answers.routes.put(key, hosts, xds.Join(name, xds.RouteType, pb.Marshal(tableHead(name, ports)), pieces))
+	return s.t.answers.routes.put(key, runs, xds.Join(name, xds.RouteType, pb.Marshal(tableHead(name, ports)), pieces))
 }
 
 // tableHead is a route configuration without its virtual hosts.
@@ -64,88 +70,6 @@ func tableHead(name string, ports bool) *routev3.RouteConfiguration {
 		MaxDirectResponseBodySizeBytes: pb.UInt32(maxDirectResponse),
 		IgnorePortInHostMatching:       !ports,
 	}
-}
-
-// virtualHostsField is the number of RouteConfiguration.virtual_hosts.
-const virtualHostsField = 2
-
-// vhost is a virtual host, marshalled as a field of a route configuration.
-type vhost struct {
-	name    string
-	domains []string
-	field   *xds.Piece
-	// at is where the virtual host itself begins in that.
-	at int
-}
-
-// body is the virtual host alone.
-func (v *vhost) body() []byte { return v.field.Bytes()[v.at:] }
-
-// virtualHosts lists a table's hosts by name, and the one for everything else last.
-func (s *scope) virtualHosts(n routeTableName) []*vhost {
-	found := s.findHosts(n)
-	out := s.kept.hosts[n.name].still(found)
-	if out == nil {
-		out = s.distinct(found)
-	}
-	if s.kept.hosts == nil {
-		s.kept.hosts = map[string]hostList{}
-	}
-	s.kept.hosts[n.name] = hostList{found, out}
-	if n.only == "" {
-		out = append(slices.Clip(out), s.elsewhere(n.open))
-	}
-	return out
-}
-
-// findHosts lists a table's hosts in the order in which they compete for domains.
-func (s *scope) findHosts(n routeTableName) []*vhost {
-	var out []*vhost
-	add := func(v *vhost) {
-		if v != nil {
-			out = append(out, v)
-		}
-	}
-	index := s.routeIndex(n)
-	for _, e := range s.egresses(n.egress) {
-		for _, svc := range e.Services {
-			if svc.Resolution == model.Alias || n.only != "" && svc.Hostname != n.only {
-				continue
-			}
-			for i := range svc.Ports {
-				if p := &svc.Ports[i]; kindOf(p.Protocol) != tcp && (n.port == 0 || p.Number == n.port) {
-					add(s.serviceHost(n, index, svc, p))
-				}
-			}
-		}
-	}
-	if n.only == "" {
-		for _, v := range s.foreignHosts(n, index) {
-			add(v)
-		}
-	}
-	return out
-}
-
-// distinct takes from each host the domains that an earlier one has, and sorts what is left by name.
-func (s *scope) distinct(found []*vhost) []*vhost {
-	out := make([]*vhost, 0, len(found))
-	taken := make(map[string]bool, 4*len(found))
-	for _, v := range found {
-		if slices.ContainsFunc(v.domains, func(d string) bool { return taken[d] }) {
-			free := slices.DeleteFunc(slices.Clone(v.domains), func(d string) bool { return taken[d] })
-			if len(free) == 0 {
-				continue
-			}
-			v = s.withDomains(v, free)
-		}
-		for _, d := range v.domains {
-			taken[d] = true
-		}
-		out = append(out, v)
-	}
-	slices.SortStableFunc(out, func(a, b *vhost) int { return strings.Compare(a.name, b.name) })
-	return out
 }
 
 func (s *scope) egresses(i int) []world.EgressScope {
@@ -166,16 +90,6 @@ func (s *scope) withDomains(v *vhost, domains []string) *vhost {
 	})
 }
 
-func pack(m *routev3.VirtualHost) *vhost {
-	return packBytes(m.GetName(), m.GetDomains(), pb.Marshal(m))
-}
-
-func packBytes(name string, domains []string, body []byte) *vhost {
-	at := protowire.SizeTag(virtualHostsField) + protowire.SizeVarint(uint64(len(body)))
-	b := protowire.AppendTag(make([]byte, 0, at+len(body)), virtualHostsField, protowire.BytesType)
-	return &vhost{name: name, domains: domains, at: at, field: xds.NewPiece(protowire.AppendBytes(b, body))}
-}
-
 // vhostKey is what a virtual host is made of where no route is involved.
 type vhostKey struct {
 	service  *model.Service
@@ -193,26 +107,9 @@ type vhostKey struct {
 	fromRule *routedHost
 }
 
-// plainKey finds the virtual host of a service again to which no route applies, within one group.
-type plainKey struct {
-	service     *model.Service
-	port        uint32
-	ports, only bool
-}
-
 // serviceHost is the virtual host of one port of a service: with the rules of its route, or to its cluster.
 func (s *scope) serviceHost(n routeTableName, index *routeIndex, svc *model.Service, port *model.Port) *vhost {
-	v := index.routeFor(svc.Hostname)
-	if v != nil {
-		return s.routedService(n, v, svc, port)
-	}
-	key := plainKey{s.whole(svc), port.Number, n.port == 0, n.only != ""}
-	if h := s.plain[key]; h != nil {
-		return h
-	}
-	h := s.routedService(n, nil, svc, port)
-	s.plain[key] = h
-	return h
+	return s.routedService(n, index.routeFor(svc.Hostname), svc, port)
 }
 
 func (s *scope) routedService(n routeTableName, v *model.VirtualService, svc *model.Service, port *model.Port) *vhost {

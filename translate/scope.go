@@ -26,14 +26,15 @@ type scope struct {
 	// labels are those of the proxy that matter.
 	labels map[string]string
 	rules  map[*model.Service]*model.DestinationRule
-	plain  map[plainKey]*vhost
 	kept   *kept
+	// sameServices says that services and their rules are those for which kept was made.
+	sameServices bool
 }
 
 func newScope(t *Translator, gen *generation, g *group) *scope {
 	s := &scope{
 		t: t, gen: gen, key: &g.key, snap: gen.snap, mesh: gen.snap.Mesh(),
-		labels: labelsOf(g.key.labels), rules: g.rules, plain: g.plain, kept: &g.kept,
+		labels: labelsOf(g.key.labels), rules: g.rules, kept: &g.kept,
 	}
 	s.env = listener.Env{Dialect: g.key.dialect, Mesh: s.mesh, Interception: g.key.interception, IPv6: g.key.ipv6, HTTP10: g.key.http10,
 		Logs: listener.LogsOf(s.mesh, s.snap.Telemetries(g.key.namespace, s.labels))}

@@ -9,81 +9,138 @@ import (
 	"lateen.dev/lateen/xds"
 )
 
-// tables finds route tables again by their virtual hosts. A table is as large as the mesh and there may be one for each
-// namespace, so it is remembered only for as long as some group has it in use.
-type tables struct {
-	mu    sync.Mutex
-	m     map[routesKey]*routeTable
-	limit int
+// run is some virtual hosts that stand beside each other in route tables, as one piece of those. The tables of all
+// namespaces have most runs in common.
+type run struct {
+	hosts  []*vhost
+	fields *xds.Piece
 }
 
-// routesKey finds a table again by its virtual hosts. A digest of their addresses stands in the key; the table has them.
+// cut cuts a list of virtual hosts into runs.
+func (a *answers) cut(hosts []*vhost) []*run {
+	out := make([]*run, 0, 1+len(hosts)/8)
+	for len(hosts) > 0 {
+		n := 1 + slices.IndexFunc(hosts, func(v *vhost) bool { return v.ends })
+		if n == 0 {
+			n = len(hosts)
+		}
+		out = append(out, a.run(hosts[:n]))
+		hosts = hosts[n:]
+	}
+	return out
+}
+
+// cutAgain is the runs of a list that differs from that of before in some places only; nil if there were none.
+func (a *answers) cutAgain(before []*run, hosts []*vhost, at []int) []*run {
+	if before == nil || len(at) == 0 {
+		return before
+	}
+	out := slices.Clone(before)
+	from := 0
+	for i, b := range before {
+		to := from + len(b.hosts)
+		if slices.ContainsFunc(at, func(place int) bool { return from <= place && place < to }) {
+			out[i] = a.run(hosts[from:to])
+		}
+		from = to
+	}
+	return out
+}
+
+// run makes the run of just these hosts, or finds it made.
+func (a *answers) run(hosts []*vhost) *run {
+	key := digestOf(hosts)
+	if found := a.runs.find(key, hosts); found != nil {
+		return found
+	}
+	size := 0
+	for _, v := range hosts {
+		size += len(v.field)
+	}
+	fields := make([]byte, 0, size)
+	for _, v := range hosts {
+		fields = append(fields, v.field...)
+	}
+	hosts = slices.Clone(hosts)
+	return a.runs.put(key, hosts, &run{hosts: hosts, fields: xds.NewPiece(fields)})
+}
+
+// routesKey finds a table again by its runs. A digest of their addresses stands in the key.
 type routesKey struct {
 	name   string
 	ports  bool
 	digest uint64
 }
 
-// routeTable keeps the hosts alive, so that their addresses mean the same as long as it stands here.
-type routeTable struct {
-	hosts    []*vhost
-	resource weak.Pointer[xds.Resource]
+// assembly finds again what was put together of parts: route tables of runs, runs of virtual hosts. A table is as large as
+// the mesh and there may be one for each namespace, so it is remembered only for as long as somebody has it in use.
+type assembly[K comparable, P, V any] struct {
+	mu    sync.Mutex
+	m     map[K]*assembled[P, V]
+	limit int
 }
 
-// find returns the table of just these hosts; nil if nobody has it.
-func (t *tables) find(key routesKey, hosts []*vhost) *xds.Resource {
+// assembled keeps the parts alive, so that their addresses mean the same as long as it stands here.
+type assembled[P, V any] struct {
+	parts []*P
+	whole weak.Pointer[V]
+}
+
+// find returns what was made of just these parts; nil if nobody has it.
+func (t *assembly[K, P, V]) find(key K, parts []*P) *V {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if table := t.m[key]; table != nil && slices.Equal(table.hosts, hosts) {
-		return table.resource.Value()
+	if have := t.m[key]; have != nil && slices.Equal(have.parts, parts) {
+		return have.whole.Value()
 	}
 	return nil
 }
 
-// put remembers a table and returns it, or an equal one that another goroutine has put there meanwhile.
-func (t *tables) put(key routesKey, hosts []*vhost, made *xds.Resource) *xds.Resource {
+// put remembers what was made and returns it, or an equal one that another goroutine has put there meanwhile.
+func (t *assembly[K, P, V]) put(key K, parts []*P, made *V) *V {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if table := t.m[key]; table != nil && slices.Equal(table.hosts, hosts) {
-		if r := table.resource.Value(); r != nil {
-			return r
+	if have := t.m[key]; have != nil && slices.Equal(have.parts, parts) {
+		if v := have.whole.Value(); v != nil {
+			return v
 		}
 	}
 	if t.m == nil {
-		t.m = map[routesKey]*routeTable{}
+		t.m = map[K]*assembled[P, V]{}
 	}
-	t.m[key] = &routeTable{hosts: hosts, resource: weak.Make(made)}
+	t.m[key] = &assembled[P, V]{parts: parts, whole: weak.Make(made)}
 	if len(t.m) > t.limit {
 		t.sweepLocked()
 	}
 	return made
 }
 
-// sweepLocked forgets the tables that nobody has, and looks again when there are half as many more.
-func (t *tables) sweepLocked() {
+// sweepLocked forgets what nobody has, and looks again when there is half as much more.
+func (t *assembly[K, P, V]) sweepLocked() {
 	const few = 16
-	for key, table := range t.m {
-		if table.resource.Value() == nil {
+	for key, have := range t.m {
+		if have.whole.Value() == nil {
 			delete(t.m, key)
 		}
 	}
 	t.limit = len(t.m) + max(few, len(t.m)/2)
 }
 
-func (t *tables) len() int {
+func (t *assembly[K, P, V]) len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.m)
 }
 
-// tableSeed makes digests of this process; they are compared within it only.
-var tableSeed = maphash.MakeSeed()
+// digestSeed makes digests of this process; they are compared within it only.
+var digestSeed = maphash.MakeSeed()
 
-func digestOf(hosts []*vhost) uint64 {
+// digestOf is a digest of addresses.
+func digestOf[P any](parts []*P) uint64 {
 	var h maphash.Hash
-	h.SetSeed(tableSeed)
-	for _, v := range hosts {
-		maphash.WriteComparable(&h, v)
+	h.SetSeed(digestSeed)
+	for _, p := range parts {
+		maphash.WriteComparable(&h, p)
 	}
 	return h.Sum64()
 }

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -10,6 +11,7 @@ import (
 	networking "istio.io/api/networking/v1alpha3"
 
 	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/translate/internal/listener"
 	"lateen.dev/lateen/translate/internal/naming"
 	"lateen.dev/lateen/translate/internal/route"
 )
@@ -30,9 +32,12 @@ type wildRoute struct {
 // routeIndex indexes the routes of a table's egress listener. Of two that claim one host, the first has it.
 func (s *scope) routeIndex(n routeTableName) *routeIndex {
 	out := &routeIndex{exact: map[string]*model.VirtualService{}}
-	for _, e := range s.egresses(n.egress) {
+	egresses := s.egresses(n.egress)
+	for _, e := range egresses {
 		for _, v := range e.VirtualServices {
-			out.add(v)
+			if len(v.Spec.GetHttp()) > 0 && (len(egresses) == 1 || !slices.Contains(out.all, v)) {
+				out.add(v)
+			}
 		}
 	}
 	out.sort()
@@ -40,9 +45,6 @@ func (s *scope) routeIndex(n routeTableName) *routeIndex {
 }
 
 func (x *routeIndex) add(v *model.VirtualService) {
-	if len(v.Spec.GetHttp()) == 0 || slices.Contains(x.all, v) {
-		return
-	}
 	x.all = append(x.all, v)
 	for _, h := range v.Hosts {
 		switch {
@@ -52,6 +54,22 @@ func (x *routeIndex) add(v *model.VirtualService) {
 			}
 		case x.exact[h] == nil:
 			x.exact[h] = v
+		}
+	}
+}
+
+// changedSince yields the hosts, no wildcards, that another route claims than did before, or none.
+func (x *routeIndex) changedSince(before *routeIndex) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for h, v := range x.exact {
+			if before.exact[h] != v && !yield(h) {
+				return
+			}
+		}
+		for h := range before.exact {
+			if x.exact[h] == nil && !yield(h) {
+				return
+			}
 		}
 	}
 }
@@ -87,7 +105,7 @@ func (s *scope) foreignHosts(n routeTableName, index *routeIndex) []*vhost {
 			for _, svc := range claimed {
 				anyService = true
 				p, _ := svc.Port(n.port)
-				onPort = onPort || n.port == 0 || p != nil && kindOf(p.Protocol) != tcp
+				onPort = onPort || n.port == 0 || p != nil && listener.KindOf(p.Protocol) != listener.KindTCP
 			}
 		}
 		if len(foreign) == 0 || !onPort && (anyService || n.port != httpPort && n.port != 0) {

@@ -87,26 +87,6 @@ func (e Env) inboundListener(name, bind string, port uint32, captured bool, chai
 	return out
 }
 
-// kind of a chain: what is expected inside the connection.
-type kind uint8
-
-const (
-	auto kind = iota
-	http
-	tcp
-)
-
-func kindOf(p model.Protocol) kind {
-	switch {
-	case p.IsHTTP():
-		return http
-	case p == model.Unsupported:
-		return auto
-	default:
-		return tcp
-	}
-}
-
 // match is one chain of a port: what selects it, whether it terminates mutual TLS, what it speaks.
 type match struct {
 	alpn      []string
@@ -124,7 +104,7 @@ func meshAny() []string {
 func plainHTTP() []string { return []string{"http/1.1", "h2c"} }
 
 // matches is the table of Istio's inbound chains by mode and by what the port speaks.
-func matches(mode model.MTLSMode, k kind) []match {
+func matches(mode model.MTLSMode, k Kind) []match {
 	switch mode {
 	case model.MTLSStrict:
 		return strictMatches(k)
@@ -135,11 +115,11 @@ func matches(mode model.MTLSMode, k kind) []match {
 	}
 }
 
-func strictMatches(k kind) []match {
+func strictMatches(k Kind) []match {
 	switch k {
-	case http:
+	case KindHTTP:
 		return []match{{transport: tls, mtls: true, http: true}}
-	case tcp:
+	case KindTCP:
 		return []match{{transport: tls, mtls: true}}
 	default:
 		return []match{
@@ -149,14 +129,14 @@ func strictMatches(k kind) []match {
 	}
 }
 
-func permissiveMatches(k kind) []match {
+func permissiveMatches(k Kind) []match {
 	switch k {
-	case http:
+	case KindHTTP:
 		return []match{
 			{alpn: meshAny(), transport: tls, mtls: true, http: true},
 			{transport: rawBuffer, http: true},
 		}
-	case tcp:
+	case KindTCP:
 		return []match{
 			{alpn: meshAny(), transport: tls, mtls: true},
 			{transport: rawBuffer},
@@ -173,11 +153,11 @@ func permissiveMatches(k kind) []match {
 	}
 }
 
-func plainMatches(k kind) []match {
+func plainMatches(k Kind) []match {
 	switch k {
-	case http:
+	case KindHTTP:
 		return []match{{transport: rawBuffer, http: true}}
-	case tcp:
+	case KindTCP:
 		// The application may speak TLS of its own, so no transport is asked for.
 		return []match{{}}
 	default:
@@ -200,7 +180,7 @@ func (e Env) portChains(p InboundPort, policies rbac.Input) []*listenerv3.Filter
 		port:     p,
 		policies: policies,
 	}
-	table := matches(p.Mode, kindOf(p.Protocol))
+	table := matches(p.Mode, KindOf(p.Protocol))
 	if p.TLS != nil && p.Mode == model.MTLSDisable {
 		c.terminate = tlsctx.Terminate(e.Dialect, e.Mesh, p.TLS, p.Protocol.IsHTTP() || p.Protocol == model.HTTPS)
 		table = []match{{transport: tls, mtls: true, http: p.Protocol.IsHTTP() || p.Protocol == model.HTTPS}}
@@ -230,7 +210,7 @@ func (e Env) passthroughChains(in Inbound) []*listenerv3.FilterChain {
 			port:     p,
 			policies: in.Policies,
 		}
-		for _, m := range matches(p.Mode, auto) {
+		for _, m := range matches(p.Mode, KindAuto) {
 			c.name = naming.VirtualInbound
 			if m.http {
 				c.name = naming.InboundCatchAllHTTP
