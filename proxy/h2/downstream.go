@@ -68,7 +68,11 @@ func (d *Downstream) Next(wait, _ bool) (exchange.Piece, error) {
 	if d.held {
 		return exchange.Piece{End: true}, nil
 	}
-	return d.body.next(wait)
+	p, err := d.body.next(wait)
+	if p.End && !wait && d.stream.Trailers() != nil {
+		p.End = false // what there is at first is sent with the head, and trailers can't be
+	}
+	return p, err
 }
 
 // Trailers implements exchange.Downstream.

@@ -227,3 +227,36 @@ func TestStopLeavesTheResponse(t *testing.T) {
 		t.Errorf("response %d, %+v, %v", h.Status, p, err)
 	}
 }
+
+// TestTrailersAloneComeLast has a request of a head and trailers, all of which is there at the beginning: the end comes with a
+// later piece, with which trailers can be sent.
+func TestTrailersAloneComeLast(t *testing.T) {
+	first, last, got := make(chan exchange.Piece, 1), make(chan exchange.Piece, 1), make(chan string, 1)
+	conn := connect(t, func(d *Downstream, _ *http1.Head) {
+		p, err := d.Next(true, false) // until all is there
+		if err == nil {
+			p, err = d.Next(false, false)
+		}
+		first <- p
+		if p, err = d.Next(true, false); err != nil {
+			t.Error(err)
+		}
+		last <- p
+		var l header.List
+		d.Trailers(&l)
+		got <- string(l.Get(l.Fields[0].ID))
+	})
+	u := NewUpstream(conn, Options{Scheme: "http"})
+	defer u.Close()
+	if err := u.Send(post(""), exchange.Piece{}); err != nil {
+		t.Fatal(err)
+	}
+	var l header.List
+	l.Add([]byte("grpc-status"), []byte("7"))
+	if err := u.Write(exchange.Piece{End: true}, &l); err != nil {
+		t.Fatal(err)
+	}
+	if a, b, v := <-first, <-last, <-got; a.End || !b.End || v != "7" {
+		t.Errorf("first %+v, last %+v, trailer %q", a, b, v)
+	}
+}

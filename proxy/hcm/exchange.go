@@ -116,6 +116,7 @@ func (s *stream) requestTrailers(p exchange.Piece) *header.List {
 	}
 	l := &header.List{}
 	s.down.Trailers(l)
+	s.router.trailed = len(l.Fields) > 0
 	return l
 }
 

@@ -241,6 +241,7 @@ func (f *fromClient) ReceiveHead(b *http2.Batch, st *http2.Stream, h *http2.Head
 	defer s.m.engine.contain(relayName)
 	if s.relay.up != nil {
 		s.came(nil, true)
+		s.router.trailed = true
 		// Who hears from the server will learn why it can't be written to.
 		_ = s.relay.sender.Trailers(b, s.relay.up, &h.List)
 	}

@@ -37,6 +37,7 @@ type routing struct {
 	kept     []byte         // the body as sent so far, for retries and mirrors
 	keeping  bool
 	whole    bool // the whole body is in first and kept
+	trailed  bool // and was followed by trailers, which aren't kept
 	deadline sock.Instant
 	attempts uint32
 	idle     time.Duration
@@ -296,7 +297,7 @@ type outcome struct {
 // grant decides whether to try once more.
 func (s *stream) grant(o *outcome) bool {
 	r := &s.router
-	if o.final || s.gone.Load() || !r.first.End && !r.keeping && !o.unsent {
+	if o.final || s.gone.Load() || r.trailed || !r.first.End && !r.keeping && !o.unsent {
 		return false
 	}
 	if o.free && !r.ask.Fresh {

@@ -51,3 +51,12 @@ func TestUnsentRequestsAreTriedAgain(t *testing.T) {
 		t.Error("it is tried again on a fresh connection, too")
 	}
 }
+
+// TestTrailersAreSentOnce: a request whose trailers went out is not tried again without them.
+func TestTrailersAreSentOnce(t *testing.T) {
+	s := &stream{}
+	s.router.keeping, s.router.trailed = true, true
+	if s.grant(&outcome{free: true}) {
+		t.Error("a request is tried again though its trailers are gone")
+	}
+}
