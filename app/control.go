@@ -54,8 +54,13 @@ type ControlOptions struct {
 	HTTP10 bool
 	// Consul is read too if its Address is set.
 	Consul ConsulOptions
-	Log    LogOptions
+	// Discovery bounds what clients can make the control plane hold.
+	Discovery DiscoveryLimits
+	Log       LogOptions
 }
+
+// DiscoveryLimits are those of the discovery server; what is zero is as by default.
+type DiscoveryLimits = server.Limits
 
 // ConsulOptions say which Consul to read services from.
 type ConsulOptions = consul.Options
@@ -234,7 +239,8 @@ func (c *control) build(state string) error {
 	}
 	c.who = &ca.Authenticator{Tokens: c.tokens, Bundle: func() *identity.Bundle { return c.authority.Bundle() }}
 	c.discovery.arrived = c.changed.takeOldest
-	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Inspect: c.inspect, Metrics: metrics, Log: c.scopes.Logger("xds")})
+	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Inspect: c.inspect, Identity: planeIdentity(), Metrics: metrics,
+		Limits: c.o.Discovery, Log: c.scopes.Logger("xds")})
 	c.discovery.begin = c.server.Ledger().Begin
 	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: c.who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
 	hosts, err := c.o.servingHosts()

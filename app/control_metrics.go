@@ -17,7 +17,7 @@ type controlMetrics struct {
 	// change when it has reached the last of them.
 	convergence, distribution *telemetry.Histogram
 	certificates              *telemetry.Family
-	held                      *telemetry.Series
+	held, queued              *telemetry.Series
 	failures                  *telemetry.Series
 }
 
@@ -38,7 +38,9 @@ func newControlMetrics(r *telemetry.Registry) *controlMetrics {
 			"outcome"),
 	}
 	m.held = r.NewFamily(telemetry.Desc{Name: "lateen_xds_subscription_bytes", Kind: telemetry.KindGauge,
-		Help: "Memory that the subscriptions of all discovery clients take, about; beyond 1 GiB more are refused."}).With()
+		Help: "Memory that the subscriptions of all discovery clients take, about; beyond --xds-subscriptions-mib more are refused."}).With()
+	m.queued = r.NewFamily(telemetry.Desc{Name: "lateen_xds_queued_bytes", Kind: telemetry.KindGauge,
+		Help: "Memory of responses that wait for one discovery client alone, about; beyond --xds-queued-mib more are refused."}).With()
 	m.failures = counter("pilot_total_xds_internal_errors", "Translations for a proxy that failed.").With()
 	seconds := func(name, help string) *telemetry.Histogram {
 		return r.NewFamily(telemetry.Desc{Name: name, Help: help, Kind: telemetry.KindHistogram, Buckets: convergenceBuckets}).With().Histogram
@@ -55,6 +57,9 @@ func (m *controlMetrics) Connected(delta int) {
 
 // Held implements server.Metrics.
 func (m *controlMetrics) Held(delta int64) { m.held.Counter.Add(0, delta) }
+
+// Queued implements server.Metrics.
+func (m *controlMetrics) Queued(delta int64) { m.queued.Counter.Add(0, delta) }
 
 // Pushed implements server.Metrics.
 func (m *controlMetrics) Pushed(typeURL string, bytes int) {

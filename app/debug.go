@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -53,11 +54,13 @@ func (d *debugPages) list() []debugPage {
 			_ = derive.WriteTable(w, d.world.Collections()) // whoever asked has gone
 		}},
 		{"list", "the names of these pages", d.names},
+		{"mcsz", "services that clusters export to each other, which there are none of yet", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, []string{}) }},
 		{"mesh", "MeshConfig as it is in force", d.mesh},
 		{"ndsz", "the names that a proxy's DNS answers (?proxyID=)", d.resources(nameTableType)},
 		{"networkz", "gateways between networks", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, []string{}) }},
 		{"problems", "complaints about what is live", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, d.Problems()) }},
 		{"push_status", "what proxies refused, and why", d.pushStatus},
+		{"pushcontext", "authorization policies, and gateways between networks", d.pushContext},
 		{"registryz", "services", d.registryz},
 		{"resourcesz", "kinds of configuration that are read", d.resourcesz},
 		{"sidecarz", "what a proxy may call (?proxyID=)", d.sidecarz},
@@ -71,7 +74,7 @@ func (d *debugPages) list() []debugPage {
 func (d *debugPages) mux() *http.ServeMux {
 	mux := http.NewServeMux()
 	for _, p := range d.list() {
-		mux.HandleFunc("GET /debug/"+p.name, p.serve)
+		mux.HandleFunc("GET /debug/"+p.name, pretty(p.serve))
 	}
 	mux.HandleFunc("GET /debug/{$}", func(w http.ResponseWriter, _ *http.Request) {
 		for _, p := range d.list() {
@@ -81,9 +84,28 @@ func (d *debugPages) mux() *http.ServeMux {
 	return mux
 }
 
+// pretty has a page's JSON indented for those who ask for it.
+func pretty(page http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, q *http.Request) {
+		if !q.URL.Query().Has("pretty") {
+			page(w, q)
+			return
+		}
+		held := &heldPage{header: w.Header(), code: http.StatusOK}
+		page(held, q)
+		var out bytes.Buffer
+		if json.Indent(&out, held.body.Bytes(), "", "  ") != nil {
+			out = held.body // no JSON
+		}
+		w.WriteHeader(held.code)
+		_, _ = w.Write(out.Bytes()) // whoever asked has gone: nobody is left to tell
+	}
+}
+
 // mountDebug adds the debug pages, for this machine and for the control plane's
 // own namespace.
 func mountDebug(mux *http.ServeMux, c *control) {
+	mux.Handle("GET /debug", http.RedirectHandler("/debug/", http.StatusMovedPermanently))
 	mux.Handle("GET /debug/", c.operatorsOnly(newDebugPages(c).mux()))
 }
 

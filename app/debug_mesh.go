@@ -22,8 +22,9 @@ type registryService struct {
 		ServiceRegistry string
 		Name            string
 		Namespace       string
-		Labels          map[string]string `json:",omitempty"`
-		LabelSelectors  map[string]string `json:",omitempty"`
+		Labels          map[string]string   `json:",omitempty"`
+		LabelSelectors  map[string]string   `json:",omitempty"`
+		ExportTo        map[string]struct{} `json:",omitempty"`
 	} `json:"Attributes"`
 	Ports           []registryPort `json:"ports"`
 	ServiceAccounts []string       `json:"serviceAccounts,omitempty"`
@@ -36,6 +37,7 @@ type registryService struct {
 	AutoAllocatedAddresses []string         `json:"autoAllocatedAddresses,omitempty"`
 	Resolution             model.Resolution `json:"Resolution"`
 	MeshExternal           bool             `json:"MeshExternal"`
+	ResourceVersion        string           `json:"ResourceVersion"`
 }
 
 type registryPort struct {
@@ -49,6 +51,7 @@ func registryOf(snap *world.Snapshot, svc *model.Service) registryService {
 		Ports: []registryPort{}}
 	a := &out.Attributes
 	a.ServiceRegistry, a.Name, a.Namespace, a.Labels, a.LabelSelectors = svc.Registry.String(), svc.Name, svc.Namespace, svc.Labels, svc.Selector
+	a.ExportTo = exportOf(svc.ExportTo)
 	for i := range svc.Ports {
 		out.Ports = append(out.Ports, portOf(&svc.Ports[i]))
 	}
@@ -71,6 +74,21 @@ func registryOf(snap *world.Snapshot, svc *model.Service) registryService {
 	return out
 }
 
+// exportOf is who may see a service, as istiod writes it: nothing for everybody.
+func exportOf(v model.Visibility) map[string]struct{} {
+	if v.Public {
+		return nil
+	}
+	out := map[string]struct{}{}
+	for _, namespace := range v.Namespaces {
+		out[namespace] = struct{}{}
+	}
+	if len(out) == 0 {
+		out["~"] = struct{}{}
+	}
+	return out
+}
+
 func portOf(p *model.Port) registryPort {
 	return registryPort{Name: p.Name, Port: p.Number, Protocol: fmt.Sprint(p.Protocol)}
 }
@@ -89,7 +107,9 @@ func (d *debugPages) registryz(w http.ResponseWriter, _ *http.Request) {
 	snap := d.world.Snapshot()
 	out := []registryService{}
 	for _, svc := range services(snap) {
-		out = append(out, registryOf(snap, svc))
+		one := registryOf(snap, svc)
+		one.ResourceVersion = d.changed.at(svc.Config).version
+		out = append(out, one)
 	}
 	writeJSON(w, out)
 }
@@ -253,6 +273,17 @@ func (d *debugPages) authorizationz(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	writeJSON(w, map[string]any{"authorization_policies": map[string]any{
+		"namespace_to_policies": policies, "root_namespace": d.world.Snapshot().Mesh().RootNamespace}})
+}
+
+// pushContext is, of what istiod derives, what its tools read.
+func (d *debugPages) pushContext(w http.ResponseWriter, _ *http.Request) {
+	policies, err := d.byNamespace("AuthorizationPolicy")
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err)
+		return
+	}
+	writeJSON(w, map[string]any{"NetworkGateways": map[string]any{}, "AuthorizationPolicies": map[string]any{
 		"namespace_to_policies": policies, "root_namespace": d.world.Snapshot().Mesh().RootNamespace}})
 }
 

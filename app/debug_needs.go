@@ -3,6 +3,7 @@ package app
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	typev1beta1 "istio.io/api/type/v1beta1"
 
 	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/config/host"
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/source"
 	"lateen.dev/lateen/world"
@@ -109,18 +111,19 @@ func needs(snap *world.Snapshot, p *model.Proxy, o *config.Object) bool {
 	if p.Type == model.GatewayProxy {
 		return true // what its gateways lead to is not scoped
 	}
-	return inScope(snap.Scope(p.Namespace, snap.Sidecar(p.Namespace, p.Labels)), o)
+	return inScope(snap.Scope(p.Namespace, snap.Sidecar(p.Namespace, p.Labels)), o, snap.Mesh().Domain)
 }
 
 // inScope reports whether a scope's services or routes come from the object.
-func inScope(scope *world.Scope, o *config.Object) bool {
+func inScope(scope *world.Scope, o *config.Object, domain string) bool {
 	switch spec := o.Spec.(type) {
 	case *networking.VirtualService:
 		return slices.ContainsFunc(scope.Egress, func(e world.EgressScope) bool {
 			return slices.ContainsFunc(e.VirtualServices, func(v *model.VirtualService) bool { return v.Config == o.Key || slices.Contains(v.Delegates, o.Key) })
 		})
 	case *networking.DestinationRule:
-		return slices.ContainsFunc(scope.Services, func(s *model.Service) bool { return spec.GetHost() == s.Hostname || spec.GetHost() == s.Name })
+		rule := host.Resolve(strings.ToLower(spec.GetHost()), o.Namespace, domain)
+		return slices.ContainsFunc(scope.Services, func(s *model.Service) bool { return rule.Matches(host.Name(s.Hostname)) })
 	case *networking.ServiceEntry:
 		return slices.ContainsFunc(scope.Services, func(s *model.Service) bool { return s.Config == o.Key || slices.Contains(s.MergedFrom, o.Key) })
 	}

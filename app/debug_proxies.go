@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+
 	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/xds"
 	"lateen.dev/lateen/xds/dump"
@@ -50,7 +52,10 @@ func syncOf(c *server.ClientStatus) syncStatus {
 		if t.Sent {
 			sent = t.Wanted
 		}
-		if t.AckedRevision == t.WantedRevision && len(t.Refused) == 0 {
+		switch {
+		case len(t.Refused) > 0:
+			acked = beforeRefusal(t)
+		case t.AckedRevision == t.WantedRevision:
 			acked = sent
 		}
 		switch t.TypeURL {
@@ -69,6 +74,19 @@ func syncOf(c *server.ClientStatus) syncStatus {
 	return out
 }
 
+// beforeRefusal stands for what a client has that refused something, which no
+// version names; it is empty if it never had all.
+func beforeRefusal(t *server.TypeStatus) string {
+	after := t.Refused[0].After
+	for _, r := range t.Refused {
+		after = min(after, r.After)
+	}
+	if after == 0 {
+		return ""
+	}
+	return fmt.Sprintf("revision-%d", after)
+}
+
 func (d *debugPages) syncz(w http.ResponseWriter, _ *http.Request) {
 	out := []syncStatus{}
 	clients := d.server.Ledger().Clients()
@@ -83,7 +101,8 @@ type adsClient struct {
 	Connection  string              `json:"connectionId"`
 	ConnectedAt time.Time           `json:"connectedAt"`
 	Address     string              `json:"address"`
-	Labels      map[string]string   `json:"labels,omitempty"`
+	Labels      map[string]string   `json:"labels"`
+	Locality    *corev3.Locality    `json:"locality,omitempty"`
 	Metadata    any                 `json:"metadata,omitempty"`
 	Watches     map[string][]string `json:"watches,omitempty"`
 }
@@ -93,7 +112,10 @@ type adsClients struct {
 	Connected []adsClient `json:"clients,omitempty"`
 }
 
-func adsOf(c *server.ClientStatus, whole bool) adsClient {
+// maxWatches names of one type are told of one client.
+const maxWatches = 10_000
+
+func (d *debugPages) adsOf(c *server.ClientStatus, whole bool) adsClient {
 	out := adsClient{Connection: fmt.Sprintf("%s-%d", c.Node.ID, c.Stream), ConnectedAt: c.Since}
 	if c.Peer.Addr != nil {
 		out.Address = c.Peer.Addr.String()
@@ -101,19 +123,15 @@ func adsOf(c *server.ClientStatus, whole bool) adsClient {
 	if !whole {
 		return out
 	}
-	out.Labels, out.Watches = c.Node.Metadata.Labels, map[string][]string{}
+	out.Labels = c.Node.Metadata.Labels
+	if l := c.Node.Locality; l != (xds.Locality{}) {
+		out.Locality = &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone}
+	}
+	if names, err := d.server.Ledger().Names(c.Stream, maxWatches); err == nil { // otherwise it has gone
+		out.Watches = names
+	}
 	if c.Node.Raw != nil {
 		out.Metadata = c.Node.Raw.AsMap()
-	}
-	for i := range c.Types {
-		// Names are many and held once for all clients: how many is told, not which.
-		names := []string{}
-		if t := &c.Types[i]; t.Wildcard {
-			names = append(names, xds.Wildcard)
-		} else if t.Names > 0 {
-			names = append(names, fmt.Sprintf("%d names", t.Names))
-		}
-		out.Watches[c.Types[i].TypeURL] = names
 	}
 	return out
 }
@@ -129,10 +147,11 @@ func (d *debugPages) ads(w http.ResponseWriter, name string, whole bool) {
 	clients := d.server.Ledger().Clients()
 	for i := range clients {
 		if n := clients[i].Node; name == "" || n.ID == name || n.Workload == name {
-			out.Connected = append(out.Connected, adsOf(&clients[i], whole))
+			out.Connected = append(out.Connected, d.adsOf(&clients[i], whole))
 		}
 	}
 	out.Total = len(out.Connected)
+	slices.SortFunc(out.Connected, func(a, b adsClient) int { return strings.Compare(a.Connection, b.Connection) })
 	if name != "" && out.Total == 0 {
 		writeError(w, http.StatusNotFound, fmt.Errorf("proxy %q is not connected to this control plane; it may be connected to another replica", name))
 		return
@@ -172,7 +191,7 @@ func (d *debugPages) pushStatus(w http.ResponseWriter, _ *http.Request) {
 	for i := range clients {
 		for k := range clients[i].Types {
 			t := &clients[i].Types[k]
-			if len(t.Refused) == 0 || t.LastNack == nil {
+			if len(t.Refused) == 0 {
 				continue
 			}
 			metric := "pilot_xds_" + strings.ToLower(xds.ShortType(t.TypeURL)) + "_reject"
@@ -180,7 +199,7 @@ func (d *debugPages) pushStatus(w http.ResponseWriter, _ *http.Request) {
 				out[metric] = map[string]pushFailure{}
 			}
 			for _, r := range t.Refused {
-				out[metric][r.Name] = pushFailure{Proxy: clients[i].Node.ID, Message: t.LastNack.Reason}
+				out[metric][r.Name] = pushFailure{Proxy: clients[i].Node.ID, Message: r.Reason}
 			}
 		}
 	}
@@ -244,7 +263,7 @@ func (d *debugPages) distribution(o *config.Object, namespace string) []distribu
 		}
 		one := distributed{Proxy: c.Node.ID, Needs: needs(snap, s.proxy, o), name: firstOf(c.Node.Workload, c.Node.ID)}
 		for k := range c.Types {
-			one.note(&c.Types[k], &at)
+			one.note(&c.Types[k], &at, func(r *server.Refused) bool { return partOf(o, s.State().Set(c.Types[k].TypeURL).Get(r.Name), r) })
 		}
 		if since, has := c.HasSince(at.snapshot); has && len(one.Refused) == 0 {
 			one.Since = &since
@@ -255,15 +274,15 @@ func (d *debugPages) distribution(o *config.Object, namespace string) []distribu
 	return out
 }
 
-func (o *distributed) note(t *server.TypeStatus, at *objectChange) {
+// note adds where the proxy stands with a type. part reports whether the object has
+// a part in a resource.
+func (o *distributed) note(t *server.TypeStatus, at *objectChange, part func(*server.Refused) bool) {
 	refused := false
 	for i := range t.Refused {
-		if r := &t.Refused[i]; o.Needs && r.Blames(at.snapshot) {
+		if r := &t.Refused[i]; o.Needs && r.Blames(at.snapshot) && part(r) {
 			refused = true
 			o.Refused = append(o.Refused, xds.ShortType(t.TypeURL)+" "+r.Name)
-			if t.LastNack != nil {
-				o.Reason = t.LastNack.Reason
-			}
+			o.Reason = r.Reason
 		}
 	}
 	if refused || t.AckedRevision < at.snapshot {

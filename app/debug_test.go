@@ -51,6 +51,11 @@ apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: allow, namespace: default}
 spec: {selector: {matchLabels: {app: ratings}}, rules: [{}]}
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: here, namespace: default}
+spec: {mtls: {mode: PERMISSIVE}}
 `
 
 // debugged is a control plane with one proxy connected.
@@ -62,7 +67,7 @@ type debugged struct {
 func startDebugged(t *testing.T) *debugged {
 	t.Helper()
 	d := startDebuggedWith(t, debugMesh)
-	d.connect(t)
+	d.connect(t, xds.ListenerType, "virtualOutbound: not today")
 	return d
 }
 
@@ -107,20 +112,26 @@ func startDebuggedWith(t *testing.T, mesh string) *debugged {
 	return &debugged{control: c, address: l.Addr().String()}
 }
 
-// connect has one proxy that acknowledged its clusters and refused its
-// listeners.
-func (d *debugged) connect(t *testing.T) {
+// client is a connection to its discovery.
+func (d *debugged) client(t *testing.T) discoveryv3.AggregatedDiscoveryServiceClient {
 	t.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+d.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	s, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(t.Context())
+	return discoveryv3.NewAggregatedDiscoveryServiceClient(conn)
+}
+
+// connect has one proxy that acknowledges its clusters, routes and listeners but
+// for what it refuses of one type.
+func (d *debugged) connect(t *testing.T, refused, reason string) {
+	t.Helper()
+	s, err := d.client(t).StreamAggregatedResources(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	exchange := func(typeURL, refuse string, names ...string) {
+	exchange := func(typeURL string, names ...string) {
 		r := &discoveryv3.DiscoveryRequest{Node: nodeOf("reviews-v1.default", "default", "reviews"), TypeUrl: typeURL, ResourceNames: names}
 		if err := s.Send(r); err != nil {
 			t.Fatal(err)
@@ -130,19 +141,21 @@ func (d *debugged) connect(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.ResponseNonce, r.VersionInfo = answer.GetNonce(), answer.GetVersionInfo()
-		if refuse != "" {
-			r.ErrorDetail = status.New(codes.InvalidArgument, refuse).Proto()
+		if typeURL == refused {
+			r.ErrorDetail = status.New(codes.InvalidArgument, reason).Proto()
 		}
 		if err := s.Send(r); err != nil {
 			t.Fatal(err)
 		}
 	}
-	exchange(xds.ClusterType, "")
-	exchange(xds.RouteType, "", "9080")
-	exchange(xds.ListenerType, "virtualOutbound: not today")
+	exchange(xds.ClusterType)
+	exchange(xds.RouteType, "9080")
+	exchange(xds.ListenerType)
 	deadline, tick := time.Now().Add(20*time.Second), time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for !slices.ContainsFunc(d.server.Ledger().Clients(), func(c server.ClientStatus) bool { return len(c.Types) == 3 && len(c.Types[1].Refused) > 0 }) {
+	for !slices.ContainsFunc(d.server.Ledger().Clients(), func(c server.ClientStatus) bool {
+		return len(c.Types) == 3 && slices.ContainsFunc(c.Types, func(s server.TypeStatus) bool { return s.TypeURL == refused && len(s.Refused) > 0 })
+	}) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the ledger says %+v", d.server.Ledger().Clients())
 		}
@@ -194,7 +207,9 @@ func TestDebugPages(t *testing.T) {
 		"edsz?proxyID=reviews-v1.default": {"0.cluster_name": nil},
 		"sidecarz?proxyID=reviews-v1":     {"namespace": "default", "services.0": "reviews.default.svc.cluster.local"},
 		"config_distribution?resource=VirtualService/default/reviews": {"0.proxy": node, "0.needs": true, "0.route_acked": nil, "0.cluster_acked": nil,
-			"0.refused.0": "LDS virtualOutbound", "0.reason": "virtualOutbound: not today"},
+			"0.since": nil},
+		"config_distribution?resource=PeerAuthentication/default/here": {"0.needs": true, "0.refused.0": "LDS virtualOutbound",
+			"0.reason": "virtualOutbound: not today"},
 		"config_distribution?resource=AuthorizationPolicy/default/allow": {"0.needs": false, "0.since": nil, "0.listener_acked": nil},
 	} {
 		var got any
@@ -230,6 +245,63 @@ func TestDebugPages(t *testing.T) {
 	}
 }
 
+// A refusal is blamed on the objects that what was refused was made of, with the
+// words that go with it.
+func TestRefusalIsBlamedOnWhatMadeIt(t *testing.T) {
+	d := startDebuggedWith(t, debugMesh+otherRoutes)
+	d.connect(t, xds.RouteType, "route 9080 is bad")
+	for object, blamed := range map[string]bool{
+		"VirtualService/default/reviews":    true,
+		"ServiceEntry/default/reviews":      true,
+		"DestinationRule/default/reviews":   true,
+		"VirtualService/default/review":     false,
+		"DestinationRule/default/ratings":   false,
+		"ServiceEntry/default/ratings":      false,
+		"AuthorizationPolicy/default/mine":  false,
+		"AuthorizationPolicy/default/allow": false, // not the proxy's
+	} {
+		var got []distributed
+		d.get(t, "config_distribution?resource="+object, &got)
+		if len(got) != 1 || (len(got[0].Refused) > 0) != blamed || blamed && (got[0].Reason != "route 9080 is bad" || got[0].Refused[0] != "RDS 9080") {
+			t.Errorf("%s: %+v", object, got)
+		}
+	}
+}
+
+// otherRoutes are objects of which most have no part in the route to reviews.
+const otherRoutes = `---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: review, namespace: default}
+spec:
+  hosts: [ratings.default.svc.cluster.local]
+  http: [{route: [{destination: {host: ratings.default.svc.cluster.local}}]}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: ratings, namespace: default}
+spec:
+  hosts: [ratings.default.svc.cluster.local]
+  addresses: [172.20.0.2]
+  ports: [{number: 7070, name: http, protocol: HTTP}]
+  resolution: STATIC
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: ratings, namespace: default}
+spec: {host: ratings, trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: default}
+spec: {host: reviews, trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: user}}}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: mine, namespace: default}
+spec: {selector: {matchLabels: {app: reviews}}, rules: [{}]}
+`
+
 // The local API tells what a proxy lacks, what it shall have, and who has an object.
 func TestLedgerOverTheLocalAPI(t *testing.T) {
 	d := startDebugged(t)
@@ -259,7 +331,7 @@ func TestLedgerOverTheLocalAPI(t *testing.T) {
 		t.Errorf("wanted: %v", dump)
 	}
 	var who cli.WhoHasResponse
-	get(cli.PathWhoHas+"?resource=VirtualService/default/reviews", &who)
+	get(cli.PathWhoHas+"?resource=PeerAuthentication/default/here", &who)
 	if len(who.Proxies) != 1 || who.Proxies[0].Proxy != "reviews-v1.default" || !who.Proxies[0].Needs || who.Proxies[0].Since != nil ||
 		!slices.Equal(who.Proxies[0].Refused, []string{"LDS virtualOutbound"}) || who.Changed == nil || who.Origin == "" {
 		t.Errorf("who has it: %+v", who)

@@ -3,9 +3,11 @@ package app
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 
@@ -19,6 +21,23 @@ import (
 	"lateen.dev/lateen/xds/dump"
 	"lateen.dev/lateen/xds/server"
 )
+
+// planeIdentity is what istioctl reads of a control plane that answers it, in
+// istiod's shape.
+func planeIdentity() string {
+	out := struct {
+		Component, ID string
+		Info          BuildInfo
+	}{Component: "lateen", ID: "lateen", Info: Build()}
+	if name, err := os.Hostname(); err == nil {
+		out.ID = name
+	}
+	text, err := json.Marshal(out)
+	if err != nil {
+		panic(fmt.Sprintf("strings that JSON can't hold: %v", err))
+	}
+	return string(text)
+}
 
 // Istio's types for looking into the control plane over xDS.
 const (

@@ -37,7 +37,7 @@ func (d *debugPages) difference(w http.ResponseWriter, q *http.Request) {
 			writeError(w, http.StatusInternalServerError, err)
 			return
 		}
-		one.Reason = reasonFor(c, &list[i])
+		one.Reason = list[i].Reason
 		room -= len(one.WantedContent) + len(one.HasContent)
 		out.Differences = append(out.Differences, one)
 	}
@@ -84,16 +84,6 @@ func differenceOf(d *server.Difference, room int) (cli.Difference, error) {
 		}
 	}
 	return out, nil
-}
-
-// reasonFor is why the proxy refused the resource, in its words.
-func reasonFor(c *server.ClientStatus, d *server.Difference) string {
-	for i := range c.Types {
-		if t := &c.Types[i]; d.Refused && t.TypeURL == d.TypeURL && t.LastNack != nil {
-			return t.LastNack.Reason
-		}
-	}
-	return ""
 }
 
 // wanted answers with what a proxy shall have, as the proxy itself would show it.

@@ -54,13 +54,15 @@ const Wildcard = "*"
 var order = [...]string{
 	ClusterType,
 	EndpointType,
+	// Listeners refer to the configuration of their filters, and that may refer to
+	// clusters.
+	ExtensionConfigType,
 	ListenerType,
 	ScopedRouteType,
 	RouteType,
 	VirtualHostType,
 	SecretType,
 	NameTableType,
-	ExtensionConfigType,
 }
 
 // Rank is a type's place in the order of additions; types that the order does

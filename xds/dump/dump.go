@@ -196,6 +196,27 @@ func Sync(c *server.ClientStatus) *statusv3.ClientConfig {
 			}
 		}
 		out.GenericXdsConfigs = append(out.GenericXdsConfigs, one)
+		if old := perXDS(one); old != nil {
+			out.XdsConfig = append(out.XdsConfig, old) //nolint:staticcheck // istioctl before 1.20 reads nothing else
+		}
+	}
+	return out
+}
+
+// perXDS is the status in the shape of old; nil for a type that had none.
+func perXDS(c *statusv3.ClientConfig_GenericXdsConfig) *statusv3.PerXdsConfig {
+	out := &statusv3.PerXdsConfig{Status: c.GetConfigStatus()}
+	switch c.GetTypeUrl() {
+	case xds.ListenerType:
+		out.PerXdsConfig = &statusv3.PerXdsConfig_ListenerConfig{}
+	case xds.RouteType:
+		out.PerXdsConfig = &statusv3.PerXdsConfig_RouteConfig{}
+	case xds.EndpointType:
+		out.PerXdsConfig = &statusv3.PerXdsConfig_EndpointConfig{}
+	case xds.ClusterType:
+		out.PerXdsConfig = &statusv3.PerXdsConfig_ClusterConfig{}
+	default:
+		return nil
 	}
 	return out
 }

@@ -13,6 +13,8 @@ import (
 type encoded struct {
 	*machine.Frame
 	delta bool
+	// tail tells when the frame has been written; nil if nobody asks.
+	tail *tail
 }
 
 // codec is protobuf's, and knows encoded and message besides.
@@ -28,8 +30,7 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	for _, r := range e.Resources {
 		buffers += r.Buffers()
 	}
-	// Fields may come in any order.
-	out := append(make(mem.BufferSlice, 0, buffers), mem.SliceBuffer(e.appendRest(make([]byte, 0, e.restSize()))))
+	out := make(mem.BufferSlice, 0, buffers)
 	for _, r := range e.Resources {
 		if e.delta {
 			out = r.DeltaField(out)
@@ -37,7 +38,11 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 			out = r.WorldField(out)
 		}
 	}
-	return out, nil
+	// Fields may come in any order.
+	if e.tail != nil {
+		return append(out, e.tail.buffer(e)), nil
+	}
+	return append(out, mem.SliceBuffer(e.appendRest(make([]byte, 0, e.restSize())))), nil
 }
 
 // Numbers of the fields of both responses but for that of the resources.
@@ -49,12 +54,13 @@ const (
 	deltaServerField  = 7
 	worldServerField  = 6
 	fieldOverhead     = 6 // a tag and a length that a name of some kilobytes needs
+	identifierField   = 1 // of ControlPlane
 	controlPlaneField = "\x0a\x06lateen"
 )
 
 // restSize is no less than what appendRest adds.
 func (e *encoded) restSize() int {
-	size := 4*fieldOverhead + len(e.Version) + len(e.TypeURL) + len(e.Nonce) + len(controlPlaneField)
+	size := 4*fieldOverhead + len(e.Version) + len(e.TypeURL) + len(e.Nonce) + len(e.plane())
 	for _, name := range e.Removed {
 		size += fieldOverhead + len(name)
 	}
@@ -67,13 +73,21 @@ func (e *encoded) appendRest(b []byte) []byte {
 	b = appendText(b, typeURLField, e.TypeURL)
 	b = appendText(b, nonceField, e.Nonce)
 	if !e.delta {
-		return appendText(b, worldServerField, controlPlaneField)
+		return appendText(b, worldServerField, e.plane())
 	}
 	for _, name := range e.Removed {
 		b = protowire.AppendTag(b, removedField, protowire.BytesType)
 		b = protowire.AppendString(b, name)
 	}
-	return appendText(b, deltaServerField, controlPlaneField)
+	return appendText(b, deltaServerField, e.plane())
+}
+
+// plane is who answers.
+func (e *encoded) plane() string {
+	if e.tail != nil && asked(e.Frame) {
+		return e.tail.of.server.plane
+	}
+	return controlPlaneField
 }
 
 func appendText(b []byte, field protowire.Number, s string) []byte {

@@ -13,8 +13,11 @@ type Config struct {
 	// Inspect may be nil: then types of Istio's own are like any other.
 	Inspect Inspect
 	Metrics Metrics
-	Log     *slog.Logger
-	Limits  Limits
+	// Identity is what answers to Inspect's questions say of the control plane;
+	// istioctl expects it to be JSON. Other responses carry a short name.
+	Identity string
+	Log      *slog.Logger
+	Limits   Limits
 }
 
 // Limits bound what clients can make the server hold.
@@ -29,6 +32,10 @@ type Limits struct {
 	// HeldBytes is how much memory the subscriptions of all clients may take
 	// together; who asks for more then is refused.
 	HeldBytes int
+	// QueuedBytes is how much memory responses may take together that wait for
+	// clients to read them, beside resources, which stand in memory once for all.
+	// Who adds more than a few kilobytes then is sent away.
+	QueuedBytes int
 	// NameBytes is the length of the longest name and type URL.
 	NameBytes int
 	// Requests a second that are read of one client, once it has used up a burst
@@ -40,7 +47,8 @@ type Limits struct {
 	// FrameBytes is the size above which a response is split where the protocol
 	// allows it.
 	FrameBytes int
-	// SendTimeout ends a stream whose client did not take a frame for so long.
+	// SendTimeout ends a stream whose client did not take a frame for so long, and
+	// for as much longer as it takes at 128 KiB a second.
 	SendTimeout time.Duration
 	// HelloTimeout ends a stream that did not send its first request for so
 	// long.
@@ -61,6 +69,7 @@ func Default() Limits {
 		StreamsOfOne: 10_000,
 		Names:        100_000,
 		HeldBytes:    1 << 30,
+		QueuedBytes:  256 << 20,
 		NameBytes:    1024,
 		Requests:     1000,
 		Types:        64, // istiod asks another one for its thirty kinds
@@ -79,6 +88,7 @@ func (l Limits) withDefaults() Limits {
 	setDefault(&l.StreamsOfOne, d.StreamsOfOne)
 	setDefault(&l.Names, d.Names)
 	setDefault(&l.HeldBytes, d.HeldBytes)
+	setDefault(&l.QueuedBytes, d.QueuedBytes)
 	setDefault(&l.NameBytes, d.NameBytes)
 	setDefault(&l.Requests, d.Requests)
 	setDefault(&l.Types, d.Types)

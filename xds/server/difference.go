@@ -28,6 +28,13 @@ func (l *Ledger) Wanted(stream uint64) (state *xds.State, err error) {
 	return state, err
 }
 
+// Names are what a stream's client has subscribed to, of each type by its URL;
+// xds.Wildcard for all of a type. Of one type it lists most at most.
+func (l *Ledger) Names(stream uint64, most int) (names map[string][]string, err error) {
+	err = l.ask(stream, func(m *machine.Machine, _ *xds.State) { names = m.Names(most) })
+	return names, err
+}
+
 func (l *Ledger) ask(stream uint64, question func(*machine.Machine, *xds.State)) error {
 	l.mu.Lock()
 	r := l.clients[stream]

@@ -45,7 +45,11 @@ func (st *stream) inspect(m *message) error {
 	defer st.mu.Unlock()
 	st.inspected++
 	number := strconv.FormatUint(st.inspected, 10)
-	st.frames = append(st.frames, &machine.Frame{TypeURL: m.TypeURL, Nonce: st.salt + "inspect-" + number, Version: number, Resources: resources})
+	f := &machine.Frame{TypeURL: m.TypeURL, Nonce: st.salt + "inspect-" + number, Version: number, Resources: resources}
+	if err := st.outbox.charge(ownBytes(f, st.t.delta())); err != nil {
+		return err
+	}
+	st.frames = append(st.frames, f)
 	st.flushLocked()
 	return nil
 }

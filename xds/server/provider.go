@@ -74,6 +74,14 @@ type Demander interface {
 	Demand(typeURL string, names []string)
 }
 
+// Healthy is a Session that wants to know how its client's workload does, as
+// Istio's agents tell by requests of the type HealthInformation.
+type Healthy interface {
+	// Health tells it, with the reason if the workload does not do well. An error
+	// is logged.
+	Health(healthy bool, reason string) error
+}
+
 // Asker is a Session that wants to know what its client asks for by name.
 type Asker interface {
 	// Asked tells the names of a request. It must not block.
@@ -96,6 +104,8 @@ type Metrics interface {
 	Refused(typeURL string, c *Client)
 	// Held adds to the bytes that the subscriptions of all clients take.
 	Held(delta int64)
+	// Queued adds to the bytes of responses that wait for one client alone.
+	Queued(delta int64)
 	// Converged is the time from a change to this client's last ACK of it
 	// (pilot_proxy_convergence_time).
 	Converged(d time.Duration)
@@ -111,6 +121,7 @@ func (NoMetrics) Connected(int)           {}
 func (NoMetrics) Pushed(string, int)      {}
 func (NoMetrics) Refused(string, *Client) {}
 func (NoMetrics) Held(int64)              {}
+func (NoMetrics) Queued(int64)            {}
 func (NoMetrics) Converged(time.Duration) {}
 
 // Distributed implements Metrics.

@@ -24,21 +24,31 @@ func (st *stream) answeredLocked(nonce string) {
 // the rest to a goroutine, if there is none already.
 func (st *stream) flushLocked() {
 	for !st.writing && !st.ended && len(st.frames) > 0 {
-		f := st.nextLocked()
+		f, err := st.nextLocked()
+		if err != nil {
+			st.fail(err)
+			return
+		}
 		if st.unanswered > promptBytes || !st.t.prompt() {
 			st.writing = true
 			st.server.goroutines.Go(func() { st.write(f) })
 			return
 		}
-		if err := st.t.send(f); err != nil {
+		if err := st.t.send(f.Frame, f.end); err != nil {
 			st.fail(err)
 			return
 		}
 	}
 }
 
+// outgoing is a frame that gRPC is to get.
+type outgoing struct {
+	*machine.Frame
+	end *tail
+}
+
 // nextLocked takes the first of the frames that wait.
-func (st *stream) nextLocked() *machine.Frame {
+func (st *stream) nextLocked() (outgoing, error) {
 	f := st.frames[0]
 	n := copy(st.frames, st.frames[1:])
 	st.frames[n] = nil
@@ -53,7 +63,13 @@ func (st *stream) nextLocked() *machine.Frame {
 	st.unanswered += size
 	st.newest = f.Nonce
 	st.server.cfg.Metrics.Pushed(f.TypeURL, size-frameOverhead)
-	return f
+	own := ownBytes(f, st.t.delta())
+	if !asked(f) { // answers have been counted when they were made
+		if err := st.outbox.charge(own); err != nil {
+			return outgoing{}, err
+		}
+	}
+	return outgoing{f, st.outbox.give(size, own)}, nil
 }
 
 // frameOverhead is the size of a response without content, about.
@@ -61,14 +77,14 @@ const frameOverhead = 256
 
 // write sends until nothing waits any more. A send that never comes back ends
 // with the stream, which ends when it takes too long.
-func (st *stream) write(f *machine.Frame) {
+func (st *stream) write(f outgoing) {
 	limit := st.server.cfg.Limits.SendTimeout
 	timeout := time.AfterFunc(limit, func() {
 		st.fail(status.Errorf(codes.DeadlineExceeded, "the client did not take a response for %v", limit))
 	})
 	defer timeout.Stop()
-	for f != nil {
-		if err := st.t.send(f); err != nil {
+	for f.Frame != nil {
+		if err := st.t.send(f.Frame, f.end); err != nil {
 			st.fail(err)
 			return // writing stays set: nothing more is sent
 		}
@@ -78,20 +94,24 @@ func (st *stream) write(f *machine.Frame) {
 }
 
 // sent notes that the writer is through with a frame, and gives it the next one.
-func (st *stream) sent() *machine.Frame {
+func (st *stream) sent() outgoing {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.release != nil {
 		st.active = time.Now()
 	}
 	if len(st.frames) > 0 && !st.ended {
-		return st.nextLocked()
+		f, err := st.nextLocked()
+		if err != nil {
+			st.fail(err) // writing stays set: nothing more is sent
+		}
+		return f
 	}
 	st.writing = false
 	if st.release != nil && st.machine.Acked() == st.state.Revision {
 		st.releaseLocked()
 	}
-	return nil
+	return outgoing{}
 }
 
 // holdLocked notes how much memory the client's subscriptions take, and refuses

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Server serves the aggregated discovery service.
@@ -24,12 +25,19 @@ type Server struct {
 
 	cfg    Config
 	ledger *Ledger
+	// plane is the field of a response that tells the Identity.
+	plane string
 	// admitted holds a token for each new client that is being served its first
 	// configuration. Waiting goroutines get tokens in the order of arrival.
 	admitted chan struct{}
 	last     atomic.Uint64
 	// held is about how many bytes all clients' subscriptions take.
 	held atomic.Int64
+	// queued is how many bytes wait for clients to take them that no other client
+	// has a share in.
+	queued atomic.Int64
+	// tails are not in use.
+	tails sync.Pool
 
 	closing context.Context
 	close   context.CancelFunc
@@ -53,6 +61,7 @@ func New(cfg Config) *Server {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{cfg: cfg, ledger: newLedger(cfg.Metrics), admitted: make(chan struct{}, cfg.Limits.Admitted), of: map[string]int{}}
+	s.plane = string(protowire.AppendString(protowire.AppendTag(nil, identifierField, protowire.BytesType), cfg.Identity))
 	s.closing, s.close = context.WithCancel(context.Background())
 	return s
 }

@@ -68,6 +68,8 @@ type Refused struct {
 	// version, and those before it that it refused too: what it would not take
 	// came with the revisions after that.
 	After uint64
+	// Reason is what the client said when it refused it.
+	Reason string
 }
 
 // Blames tells whether what the revision brought may be why the client refused

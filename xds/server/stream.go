@@ -67,7 +67,8 @@ type stream struct {
 	// plane.
 	inspected uint64
 	// held is how much of the memory for all clients this one has.
-	held int64
+	held   int64
+	outbox outbox
 	// views is the ledger's, kept so that it need not be made each time.
 	views []machine.View
 }
@@ -77,7 +78,7 @@ type stream struct {
 const promptBytes = 32 << 10
 
 func newStream(s *Server, t transport) *stream {
-	return &stream{
+	st := &stream{
 		server:   s,
 		t:        t,
 		client:   Client{Stream: s.last.Add(1), Since: time.Now()},
@@ -87,6 +88,8 @@ func newStream(s *Server, t transport) *stream {
 		released: make(chan struct{}),
 		salt:     rand.Text()[:saltLength] + "-",
 	}
+	st.outbox.server, st.outbox.fail = s, st.fail
+	return st
 }
 
 func (st *stream) name() string {
@@ -256,6 +259,7 @@ func (st *stream) leave() {
 	st.server.held.Add(-st.held)
 	st.server.cfg.Metrics.Held(-st.held)
 	st.held = 0
+	st.outbox.end()
 }
 
 // fail ends the stream; nil is an end in peace.
@@ -279,6 +283,14 @@ func (st *stream) handle(m *message) (err error) {
 	defer st.contained(&err)
 	if st.inspects(m) {
 		return st.inspect(m)
+	}
+	if m.TypeURL == xds.HealthInfoType {
+		if h, ok := st.session.(Healthy); ok {
+			if err := h.Health(!m.Refused, m.Reason); err != nil {
+				st.server.cfg.Log.Error("a workload's health is not noted", "client", st.name(), "error", err)
+			}
+		}
+		return nil
 	}
 	demand, err := st.request(m)
 	if a, ok := st.session.(Asker); ok && err == nil && len(m.Subscribe) > 0 {

@@ -50,9 +50,10 @@ func (w *wire) receive(m *message) error {
 	}
 }
 
-func (w *wire) send(f *machine.Frame) error {
+func (w *wire) send(f *machine.Frame, end *tail) error {
 	select {
 	case w.out <- f:
+		end.Put(nil)
 		return nil
 	case <-w.ctx.Done():
 		return w.ctx.Err()

@@ -15,7 +15,9 @@ type transport interface {
 	Context() context.Context
 	// receive fills in the client's next message.
 	receive(*message) error
-	send(*machine.Frame) error
+	// send takes a frame, and calls the tail's Put, or has it called, when the
+	// client's connection has.
+	send(*machine.Frame, *tail) error
 	// prompt reports whether send comes back at once while the client has
 	// answered for all but promptBytes of what it was sent.
 	prompt() bool
@@ -48,15 +50,18 @@ func (t deltaTransport) receive(m *message) error {
 	return t.RecvMsg(m)
 }
 
-func (t deltaTransport) send(f *machine.Frame) error {
-	return t.SendMsg(&encoded{Frame: f, delta: true})
+func (t deltaTransport) send(f *machine.Frame, end *tail) error {
+	return t.SendMsg(&encoded{Frame: f, delta: true, tail: end})
 }
 
 type sotwTransport struct {
 	discoveryv3.AggregatedDiscoveryService_StreamAggregatedResourcesServer
 }
 
-func (sotwTransport) delta() bool                   { return false }
-func (sotwTransport) prompt() bool                  { return true }
-func (t sotwTransport) receive(m *message) error    { return t.RecvMsg(m) }
-func (t sotwTransport) send(f *machine.Frame) error { return t.SendMsg(&encoded{Frame: f}) }
+func (sotwTransport) delta() bool                { return false }
+func (sotwTransport) prompt() bool               { return true }
+func (t sotwTransport) receive(m *message) error { return t.RecvMsg(m) }
+
+func (t sotwTransport) send(f *machine.Frame, end *tail) error {
+	return t.SendMsg(&encoded{Frame: f, tail: end})
+}

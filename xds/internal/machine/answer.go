@@ -18,7 +18,7 @@ func (m *Machine) answered(s *subscription, r *Request) *Nack {
 		return nil
 	}
 	blamed, certain := blame(f, r.Reason)
-	m.refuse(s, f, blamed, certain)
+	m.refuse(s, f, blamed, certain, r.Reason)
 	return &Nack{TypeURL: s.url, Names: blamed, Reason: r.Reason, Revision: f.revision}
 }
 
@@ -64,7 +64,7 @@ func (s *subscription) overtaken(f *inflight, name string) bool {
 // resource was bad, what it has is uncertain: it is taken to have what it was
 // sent, so that nothing is sent twice, and to have refused it, so that nothing
 // is taken away that it may still need.
-func (m *Machine) refuse(s *subscription, f *inflight, blamed []string, certain bool) {
+func (m *Machine) refuse(s *subscription, f *inflight, blamed []string, certain bool, reason string) {
 	except := make(map[string]struct{}, len(blamed))
 	for _, name := range blamed {
 		except[name] = struct{}{}
@@ -78,7 +78,7 @@ func (m *Machine) refuse(s *subscription, f *inflight, blamed []string, certain 
 		} else {
 			s.put(r.Name, r)
 		}
-		s.refused[r.Name] = refusal{version: r.Version, revision: f.revision, after: s.acceptedBefore(r.Name)}
+		s.refused[r.Name] = refusal{version: r.Version, revision: f.revision, after: s.acceptedBefore(r.Name), reason: reason}
 	}
 	m.taken(s, f, except)
 }

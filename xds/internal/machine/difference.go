@@ -19,6 +19,8 @@ type Difference struct {
 	// Refused says that the client would not take Wanted. If Has is the same then,
 	// its words did not tell which of several resources it meant.
 	Refused bool
+	// Reason is what the client said of it then.
+	Reason string
 }
 
 // Differences compares what the client has acknowledged with what it shall have,
@@ -62,11 +64,29 @@ func (s *subscription) differences(target *xds.Set) (list []Difference) {
 	}
 	for name, refused := range s.refused {
 		if want := s.in(target, name); want != nil && want.Version == refused.version {
-			list = append(list, Difference{TypeURL: s.url, Name: name, Wanted: want, Has: s.has(name), Refused: true})
+			list = append(list, Difference{TypeURL: s.url, Name: name, Wanted: want, Has: s.has(name), Refused: true, Reason: refused.reason})
 		}
 	}
 	slices.SortFunc(list, func(a, b Difference) int { return cmp.Compare(a.Name, b.Name) })
 	return list
+}
+
+// Names are the names that the client has subscribed to, of each type by its URL, sorted; xds.Wildcard for all of a type.
+// Of one type it lists most at most.
+func (m *Machine) Names(most int) map[string][]string {
+	out := make(map[string][]string, len(m.types))
+	for _, s := range m.types {
+		names := make([]string, 0, len(s.names)+1)
+		if s.wildcard {
+			names = append(names, xds.Wildcard)
+		}
+		for name := range s.names {
+			names = append(names, name)
+		}
+		slices.Sort(names)
+		out[s.url] = names[:min(len(names), most)]
+	}
+	return out
 }
 
 // carries tells whether the response has something to say about the name.

@@ -57,6 +57,8 @@ type refusal struct {
 	// after is the last revision before which the client refused no version of
 	// it: what it would not take changed after that.
 	after uint64
+	// reason is what the client said.
+	reason string
 }
 
 // acceptedBefore is a new refusal's after.

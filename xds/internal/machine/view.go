@@ -30,6 +30,8 @@ type Refusal struct {
 	// After is the revision that the client had all of before it refused this
 	// version, and those before it that it refused too.
 	After uint64
+	// Reason is what the client said of it.
+	Reason string
 }
 
 // Views tells where each subscribed type stands, in the order of additions.
@@ -50,7 +52,7 @@ func (m *Machine) AppendViews(out []View) []View {
 			Waiting:        s.inflight != nil,
 		}
 		for name, r := range s.refused {
-			v.Refused = append(v.Refused, Refusal{Name: name, Version: r.version, Revision: r.revision, After: r.after})
+			v.Refused = append(v.Refused, Refusal{Name: name, Version: r.version, Revision: r.revision, After: r.after, Reason: r.reason})
 		}
 		slices.SortFunc(v.Refused, func(a, b Refusal) int { return cmp.Compare(a.Name, b.Name) })
 		out = append(out, v)
