@@ -31,6 +31,8 @@ type AwayOptions struct {
 	Address string
 	// AdminPort is where the proxy's admin pages are, on 127.0.0.1; 15000 if 0.
 	AdminPort uint16
+	// Group is the WorkloadGroup as one of which the workload registers itself.
+	Group string
 }
 
 // joining is what a proxy needs of its control plane besides discovery.
@@ -135,7 +137,7 @@ func (a *away) join(q workload.Request, out *joinResponse) error {
 	*out = joinResponse{
 		Workload:  workload.Registration{Request: q, Name: name, Address: a.address},
 		Discovery: a.o.Control, Root: a.root, Token: token, TrustDomain: a.o.TrustDomain, MeshID: a.o.TrustDomain, Cluster: clusterName,
-		TerminationDrain: mesh.Default().GetDefaultConfig().GetTerminationDrainDuration().AsDuration(), away: true, adminPort: a.o.AdminPort,
+		TerminationDrain: mesh.Default().GetDefaultConfig().GetTerminationDrainDuration().AsDuration(), away: true, adminPort: a.o.AdminPort, group: a.o.Group,
 	}
 	return nil
 }

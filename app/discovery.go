@@ -25,6 +25,8 @@ type attendance interface {
 	// Disconnected when that stream has ended.
 	Connected(c server.Client) error
 	Disconnected(c server.Client)
+	// Health is called when its proxy tells how the workload does.
+	Health(c server.Client, healthy bool, reason string) error
 }
 
 // discovery gives every connected proxy its resources: it is the provider
@@ -283,6 +285,11 @@ func (s *session) Changed() <-chan struct{} { return nil }
 // Follow implements server.Follower.
 func (s *session) Follow(push func()) { s.push.Store(&push) }
 
+// Health implements server.Healthy.
+func (s *session) Health(healthy bool, reason string) error {
+	return s.discovery.attendance.Health(s.client, healthy, reason)
+}
+
 // Close implements server.Session.
 func (s *session) Close() {
 	d := s.discovery
@@ -297,4 +304,5 @@ var (
 	_ server.Session  = (*session)(nil)
 	_ server.Follower = (*session)(nil)
 	_ server.Asker    = (*session)(nil)
+	_ server.Healthy  = (*session)(nil)
 )

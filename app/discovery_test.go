@@ -20,6 +20,8 @@ type absent struct{}
 func (absent) Connected(server.Client) error { return nil }
 func (absent) Disconnected(server.Client)    {}
 
+func (absent) Health(server.Client, bool, string) error { return nil }
+
 // fragile is discovery whose translation panics for chosen proxies.
 type fragile struct {
 	*discovery

@@ -20,7 +20,9 @@ const (
 	metaBindPorts    = "BIND_PORTS"      // declared=bound, with commas between
 	metaHTTPProxy    = "HTTP_PROXY_PORT" // the explicit proxy's port
 	metaHTTP10       = "HTTP10"          // accept HTTP/1.0
-	metaWorkloadID   = "WORKLOAD_ID"     // the registration that the proxy serves
+	metaSDSCluster   = "SDS_CLUSTER"     // the static cluster of a stock Envoy that serves its own secrets
+	metaGroup        = "AUTO_REGISTER_GROUP"
+	metaWorkloadID   = "WORKLOAD_ID" // the registration that the proxy serves
 )
 
 // newProxy makes the model's proxy of what a client presented and proved.
@@ -39,6 +41,9 @@ func newProxy(c server.Client, mesh *model.Mesh) *model.Proxy {
 	}
 	if vhds := n.Meta(dataplane.MetaVHDS); vhds != "" {
 		p.Metadata = map[string]string{dataplane.MetaVHDS: vhds, dataplane.MetaOnDemand: n.Meta(dataplane.MetaOnDemand)}
+	}
+	if cluster := n.Meta(metaSDSCluster); cluster != "" && p.Flavor != model.LateenProxy {
+		p.Metadata = map[string]string{metaSDSCluster: cluster}
 	}
 	if n.Type == xds.RouterNode {
 		p.Type = model.GatewayProxy

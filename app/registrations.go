@@ -18,6 +18,7 @@ import (
 
 	"lateen.dev/lateen/ca"
 	"lateen.dev/lateen/cli"
+	"lateen.dev/lateen/identity"
 	"lateen.dev/lateen/source/api"
 	"lateen.dev/lateen/source/workload"
 	"lateen.dev/lateen/xds/server"
@@ -46,6 +47,7 @@ type joinResponse struct {
 	// away: the control plane is on another machine.
 	away      bool
 	adminPort uint16
+	group     string // the WorkloadGroup that it registers itself for
 }
 
 // workloadsResponse lists what is registered, as of a revision of the source
@@ -86,6 +88,13 @@ type registrations struct {
 func (r *registrations) Connected(c server.Client) error {
 	id := c.Node.Meta(metaWorkloadID)
 	if id == "" {
+		if j := joinOf(&c); j != nil {
+			err := r.registry.Join(*j)
+			if err == nil {
+				r.log.Info("workload registered itself", "workload", j.ID(), "group", j.Group, "address", j.Address, "identity", c.Peer.ID)
+			}
+			return err
+		}
 		return nil
 	}
 	err := r.registry.Connect(id)
@@ -98,13 +107,54 @@ func (r *registrations) Connected(c server.Client) error {
 
 // Disconnected implements attendance.
 func (r *registrations) Disconnected(c server.Client) {
-	id := c.Node.Meta(metaWorkloadID)
+	id := workloadOf(&c)
 	if id == "" {
 		return
 	}
 	if err := r.registry.Disconnect(id); err != nil && !errors.Is(err, workload.ErrUnknown) {
 		r.log.Error("a workload's departure is not saved", "workload", id, "error", err)
 	}
+}
+
+// Health implements attendance. A workload that has been registered over the local
+// API says there whether it is ready.
+func (r *registrations) Health(c server.Client, healthy bool, reason string) error {
+	j := joinOf(&c)
+	if j == nil || c.Node.Meta(metaWorkloadID) != "" {
+		return nil
+	}
+	r.log.Info("workload tells how it does", "workload", j.ID(), "healthy", healthy, "reason", reason)
+	return r.registry.SetReady(j.ID(), healthy)
+}
+
+// workloadOf is the registration of a proxy's workload; "" if it has none.
+func workloadOf(c *server.Client) string {
+	if id := c.Node.Meta(metaWorkloadID); id != "" {
+		return id
+	}
+	if j := joinOf(c); j != nil {
+		return j.ID()
+	}
+	return ""
+}
+
+// joinOf is what a proxy says whose workload shall be one of a WorkloadGroup's; nil
+// if it shall not.
+func joinOf(c *server.Client) *workload.Join {
+	n := c.Node
+	if n.Metadata.AutoRegisterGroup == "" {
+		return nil
+	}
+	j := &workload.Join{Namespace: firstOf(n.Metadata.Namespace, n.WorkloadNamespace(), "default"), Group: n.Metadata.AutoRegisterGroup,
+		Labels: n.Metadata.Labels, Network: n.Metadata.Network,
+		Locality: strings.TrimRight(n.Locality.Region+"/"+n.Locality.Zone+"/"+n.Locality.SubZone, "/")}
+	if len(n.IPs) > 0 {
+		j.Address = n.IPs[0]
+	}
+	if id, err := identity.ParseID(c.Peer.ID); err == nil {
+		j.ServiceAccount = id.ServiceAccount
+	}
+	return j
 }
 
 func (r *registrations) mount(mux *http.ServeMux) {
@@ -282,5 +332,6 @@ func (r *registrations) credentials(w http.ResponseWriter, q *http.Request) {
 		return
 	}
 	r.log.Info("token issued", "namespace", request.Namespace, "account", request.ServiceAccount, "proxy", request.Proxy, "expires", expires)
-	writeJSON(w, cli.CredentialsResponse{Token: token, Expires: expires, Root: string(r.authority.RootPEM())})
+	writeJSON(w, cli.CredentialsResponse{Token: token, Expires: expires, Root: string(r.authority.RootPEM()),
+		TrustDomain: r.authority.TrustDomain(), Discovery: r.discovery})
 }

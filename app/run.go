@@ -316,6 +316,9 @@ func sidecarConfig(j *joinResponse, scopes scopesOf) dataplane.Config {
 		Admin:    admin,
 		Metadata: map[string]string{metaLateen: version},
 	}
+	if j.group != "" {
+		c.Metadata[metaGroup] = j.group
+	}
 	if !j.away {
 		c.Metadata[metaWorkloadID], c.Metadata[metaAdminAddress] = reg.ID, c.Admin.String()
 	}

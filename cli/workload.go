@@ -30,6 +30,10 @@ type CredentialsResponse struct {
 	Token   string    `json:"token"`
 	Expires time.Time `json:"expires"`
 	Root    string    `json:"root"`
+	// TrustDomain is the mesh's, Discovery the control plane's address for proxies
+	// of its own machine.
+	TrustDomain string `json:"trustDomain"`
+	Discovery   string `json:"discovery"`
 }
 
 // Files that workload configure writes, in istioctl's names.

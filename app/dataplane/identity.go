@@ -16,9 +16,9 @@ import (
 // controlPlaneName is the name that the control plane's certificate carries.
 const controlPlaneName = "istiod.istio-system.svc"
 
-// newIdentity makes the holder of the proxy's key and certificate, and what
+// Identity makes the holder of the proxy's key and certificate, and what
 // keeps it valid.
-func newIdentity(c *Config) (*identity.Holder, *identity.Rotator, *x509.CertPool, error) {
+func Identity(c *Config) (*identity.Holder, *identity.Rotator, *x509.CertPool, error) {
 	id, err := identity.NewID(c.TrustDomain, c.Namespace, c.ServiceAccount)
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("identity: %w", err)

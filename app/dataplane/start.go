@@ -64,7 +64,7 @@ type Proxy struct {
 func Start(_ context.Context, c Config) (*Proxy, error) {
 	p := &Proxy{config: c, log: c.Scopes.Logger("proxy"), metrics: telemetry.NewRegistry(), quit: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	holder, rotator, roots, err := newIdentity(&c)
+	holder, rotator, roots, err := Identity(&c)
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -69,10 +70,43 @@ func controlCommand(env app.Environment) *cobra.Command {
 	f.DurationVar(&o.CertTTL, "workload-cert-ttl", 0, "life of workload certificates (default 24h)")
 	f.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "the trust domain of all identities")
 	f.BoolVar(&o.HTTP10, "http10", env.HTTP10, "have all proxies accept HTTP/1.0, not only those with HTTP10 in their metadata; PILOT_HTTP10=1 does so, too")
+	discoveryFlags(cmd, &o.Discovery)
 	consulFlags(cmd, &o.Consul)
 	log.add(cmd)
 	return cmd
 }
+
+// discoveryFlags are those of what discovery clients may use up.
+func discoveryFlags(cmd *cobra.Command, l *app.DiscoveryLimits) {
+	f := cmd.Flags()
+	f.Var(&mebibytes{&l.HeldBytes}, "xds-subscriptions-mib", "MiB of memory for the names that all clients subscribe to; who asks for more is refused (default 1024)")
+	f.Var(&mebibytes{&l.QueuedBytes}, "xds-queued-mib", "MiB of memory for responses that wait for one client alone: debug pages, and virtual hosts in state-of-the-world; who adds to more is sent away (default 256)")
+	f.DurationVar(&l.SendTimeout, "xds-send-timeout", 20*time.Second, "a client that has not taken a response by then, and for 1 s more per 128 KiB, is sent away")
+}
+
+// mebibytes is a flag whose value is given in MiB and held in bytes.
+type mebibytes struct{ bytes *int }
+
+// String implements pflag.Value.
+func (m *mebibytes) String() string {
+	if m.bytes == nil || *m.bytes == 0 {
+		return ""
+	}
+	return strconv.Itoa(*m.bytes >> 20)
+}
+
+// Set implements pflag.Value.
+func (m *mebibytes) Set(s string) error {
+	n, err := strconv.ParseUint(s, 10, 31)
+	if err != nil || n == 0 {
+		return fmt.Errorf("%q is not a number of MiB", s)
+	}
+	*m.bytes = int(n) << 20
+	return nil
+}
+
+// Type implements pflag.Value.
+func (*mebibytes) Type() string { return "mib" }
 
 // consulFlags are those of Consul's own command, with its name before them.
 func consulFlags(cmd *cobra.Command, o *app.ConsulOptions) {
@@ -128,6 +162,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.Locality, "locality", "", "REGION/ZONE/SUBZONE")
 	f.StringVar(&o.LogFile, "log-file", "", "the sidecar's log (default: DIR/log/NAME-sidecar.log)")
 	awayFlags(cmd, &o.Away)
+	f.StringVar(&o.Away.Group, "workload-group", "", "with --control-address: the WorkloadGroup as one of which the workload registers itself; without it a WorkloadEntry must say that it is there")
 	f.BoolVar(&o.Explicit, "explicit-proxy", false, "do not capture: give the program HTTP_PROXY instead")
 	log.add(cmd)
 	if err := cmd.MarkFlagRequired("service"); err != nil {
@@ -138,13 +173,19 @@ func runCommand() *cobra.Command {
 
 // awayFlags are those of a proxy whose control plane is on another machine.
 func awayFlags(cmd *cobra.Command, o *app.AwayOptions) {
+	controlFlags(cmd, o)
+	f := cmd.Flags()
+	f.StringVar(&o.Address, "address", "", "with --control-address: this machine's address, where others reach the workload (default: the one that leads there)")
+	f.Uint16Var(&o.AdminPort, "admin-port", 15000, "with --control-address: where the proxy's admin pages are, on 127.0.0.1")
+}
+
+// controlFlags say how a control plane on another machine is reached.
+func controlFlags(cmd *cobra.Command, o *app.AwayOptions) {
 	f := cmd.Flags()
 	f.StringVar(&o.Control, "control-address", "", "the control plane on another machine, HOST:PORT of its --listen; without it, the one of --dir")
 	f.StringVar(&o.RootFile, "root-cert", "", "with --control-address: file with the mesh's root certificate")
 	f.StringVar(&o.TokenFile, "token-file", "", "with --control-address: file with a token that proves the service account")
 	f.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "with --control-address: the mesh's trust domain")
-	f.StringVar(&o.Address, "address", "", "with --control-address: this machine's address, where others reach the workload (default: the one that leads there)")
-	f.Uint16Var(&o.AdminPort, "admin-port", 15000, "with --control-address: where the proxy's admin pages are, on 127.0.0.1")
 }
 
 func parsePorts(list []string) ([]app.Port, error) {
@@ -178,7 +219,7 @@ func proxyCommand() *cobra.Command {
 		Short:   "Run a proxy of its own: a gateway, or one from an Envoy bootstrap file",
 		GroupID: cli.GroupRoles,
 	}
-	cmd.AddCommand(gatewayCommand(), bootstrapCommand())
+	cmd.AddCommand(gatewayCommand(), bootstrapCommand(), agentCommand())
 	return cmd
 }
 
@@ -209,6 +250,31 @@ func gatewayCommand() *cobra.Command {
 	awayFlags(cmd, &o.Away)
 	f.StringVar(&o.Name, "name", "istio-ingressgateway", "the gateway's name")
 	f.StringArrayVar(&labels, "label", []string{"istio=ingressgateway"}, "a label by which Gateway resources select it, NAME=VALUE")
+	log.add(cmd)
+	return cmd
+}
+
+func agentCommand() *cobra.Command {
+	var o app.AgentOptions
+	var log logFlags
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Keep a certificate for the stock Envoy beside it, and serve it over SDS",
+		Long: "Obtains a certificate for the service account, renews it in time, and serves it with the mesh's roots, as the\n" +
+			"secrets default and ROOTCA, at a unix socket (0600). An Envoy whose bootstrap has a static cluster at that socket,\n" +
+			"and names it in its node's metadata as SDS_CLUSTER, takes part in the mesh's mutual TLS; the key never leaves\n" +
+			"the machine.",
+		Example: "  lateen proxy agent --service-account web\n  lateen proxy agent --service-account web --socket /run/web/sds.sock",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Dir, o.Namespace, o.Log = dirFlag(cmd), namespaceFlag(cmd), log.options()
+			return app.RunAgent(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.ServiceAccount, "service-account", "default", "the identity's service account")
+	f.StringVar(&o.Socket, "socket", "", "where to serve the secrets (default: DIR/sds.sock)")
+	controlFlags(cmd, &o.Away)
 	log.add(cmd)
 	return cmd
 }

@@ -49,7 +49,10 @@ func objectsOf(all []Registration, seen *observed) map[config.Key]*config.Object
 
 // labelsOf are the labels by which services and subsets choose the workload.
 func labelsOf(reg *Registration) map[string]string {
-	labels := map[string]string{"app": reg.Service}
+	labels := map[string]string{}
+	if reg.Service != "" {
+		labels["app"] = reg.Service
+	}
 	if reg.Version != "" {
 		labels["version"] = reg.Version
 	}
@@ -88,7 +91,7 @@ func entryObject(reg *Registration, group *config.Object) *config.Object {
 	}
 	spec.Address, spec.Labels = reg.Address.String(), labels
 	spec.ServiceAccount = cmp.Or(reg.ServiceAccount, spec.ServiceAccount)
-	spec.Locality = cmp.Or(reg.Locality, spec.Locality)
+	spec.Locality, spec.Network = cmp.Or(reg.Locality, spec.Locality), cmp.Or(reg.Network, spec.Network)
 	return versioned(&config.Object{
 		Key:    config.Key{Kind: config.WorkloadEntry, Namespace: reg.Namespace, Name: reg.Name},
 		Labels: labels, Annotations: annotations, Created: reg.Created, Spec: spec, Origin: config.Origin{Source: Name},

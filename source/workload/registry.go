@@ -57,11 +57,18 @@ type Registration struct {
 	Ready bool `json:"ready"`
 	// Connected since; zero while no proxy of it is connected.
 	Connected time.Time `json:"connected,omitzero"`
+	// Group is the WorkloadGroup of one that registered itself by its proxy, and
+	// Network the one that it is on.
+	Group   string `json:"group,omitempty"`
+	Network string `json:"network,omitempty"`
 }
 
 // Group is the WorkloadGroup that an entry is said to come from.
 func (r *Registration) group() string {
-	if r.Version == "" {
+	switch {
+	case r.Group != "":
+		return r.Group
+	case r.Version == "":
 		return r.Service
 	}
 	return r.Service + "-" + r.Version
