@@ -25,6 +25,8 @@ type Compiler struct {
 	Getenv func(name string) (string, bool)
 	// Demand is what listeners and route configurations get that have more to ask for; nil where nobody can be asked.
 	Demand *plan.Demand
+
+	shared shared
 }
 
 // Needs are the resources that a compiled resource refers to and that may come by discovery.

@@ -62,21 +62,18 @@ func (c *Compiler) certificate(t *tlsv3.TlsCertificate) (*tls.Certificate, error
 	if block, _ := pem.Decode(key); block != nil && (block.Type == "ENCRYPTED PRIVATE KEY" || block.Headers["DEK-Info"] != "") {
 		return nil, errors.New("private_key is encrypted, which is not supported by this proxy")
 	}
-	pair, err := tls.X509KeyPair(chain, key)
+	pair, err := c.shared.pair(chain, key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate and key: %w", err)
 	}
-	if pair.Leaf == nil {
-		if pair.Leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
-			return nil, fmt.Errorf("certificate_chain: %w", err)
-		}
-	}
 	if staple := t.GetOcspStaple(); staple != nil {
-		if pair.OCSPStaple, err = c.data(staple); err != nil {
+		own := *pair
+		if own.OCSPStaple, err = c.data(staple); err != nil {
 			return nil, at(err, "ocsp_staple")
 		}
+		return &own, nil
 	}
-	return &pair, nil
+	return pair, nil
 }
 
 func (c *Compiler) validation(v *tlsv3.CertificateValidationContext) (plan.Validation, error) {
@@ -117,8 +114,17 @@ func (c *Compiler) roots(v *tlsv3.CertificateValidationContext) (*plan.TrustedRo
 	if err != nil {
 		return nil, at(err, "trusted_ca")
 	}
-	out := &plan.TrustedRoots{Pool: x509.NewCertPool()}
-	for rest := b; ; {
+	pool, certs, err := c.shared.roots(b)
+	if err != nil {
+		return nil, err
+	}
+	return &plan.TrustedRoots{Pool: pool, Certs: certs}, nil
+}
+
+func parseRoots(text []byte) (*x509.CertPool, []*x509.Certificate, error) {
+	pool := x509.NewCertPool()
+	var certs []*x509.Certificate
+	for rest := text; ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
@@ -128,15 +134,15 @@ func (c *Compiler) roots(v *tlsv3.CertificateValidationContext) (*plan.TrustedRo
 		}
 		cert, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("trusted_ca: %w", err)
+			return nil, nil, fmt.Errorf("trusted_ca: %w", err)
 		}
-		out.Pool.AddCert(cert)
-		out.Certs = append(out.Certs, cert)
+		pool.AddCert(cert)
+		certs = append(certs, cert)
 	}
-	if len(out.Certs) == 0 {
-		return nil, errors.New("trusted_ca has no certificate in PEM")
+	if len(certs) == 0 {
+		return nil, nil, errors.New("trusted_ca has no certificate in PEM")
 	}
-	return out, nil
+	return pool, certs, nil
 }
 
 // sanMatches reads typed matchers and the deprecated untyped ones; as in Envoy typed ones make the others void.
