@@ -12,6 +12,8 @@ import (
 	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
+
+	"lateen.dev/lateen/lib/quickyaml"
 )
 
 // Limits of what Decode reads.
@@ -92,7 +94,7 @@ func Decode(data []byte, o DecodeOptions) Decoded {
 	if o.Namespace == "" {
 		o.Namespace = "default"
 	}
-	d := decoder{DecodeOptions: o, quick: &quickParser{}}
+	d := decoder{DecodeOptions: o, quick: &quickyaml.Parser{}}
 	if problem, ok := d.unreadable(data); ok {
 		return Decoded{FileProblems: Problems{problem}}
 	}
@@ -153,7 +155,7 @@ func (d Decoded) Problems() Problems {
 
 type decoder struct {
 	DecodeOptions
-	quick *quickParser
+	quick *quickyaml.Parser
 }
 
 func (d decoder) problem(code Code, pos Position, message, hint string) Problem {
@@ -188,7 +190,7 @@ func (d decoder) document(text []byte, offset int) []Item {
 	if len(text) > MaxDocumentBytes {
 		return bad(offset+1, fmt.Sprintf("the document is larger than %d MiB", MaxDocumentBytes>>20), "Split it")
 	}
-	root := d.quick.parse(string(text))
+	root := d.quick.Parse(string(text))
 	if root == nil {
 		var err error
 		if root, err = parse(plainJSON(withoutDirectives(text))); err != nil {

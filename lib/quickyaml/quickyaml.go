@@ -1,4 +1,10 @@
-package config
+// Package quickyaml reads the YAML that nearly all configuration is written in, in a tenth of the time and memory of the YAML
+// library, which is left what is rare.
+//
+// config reads objects with it, and the proxy its bootstrap. A Parser is for one goroutine; the package starts none.
+//
+// May import: nothing of ours, and of the YAML library the type of its nodes.
+package quickyaml
 
 import (
 	"strings"
@@ -6,16 +12,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// quickParser reads the YAML that nearly all configuration is written in: block
+// Parser reads the YAML that nearly all configuration is written in: block
 // mappings and lists, flow collections that end on their line, and scalars of
 // one line, all in ASCII. It makes the same nodes as the YAML library, in a
 // tenth of the time and memory. Whatever else a document has (anchors, tags,
 // block scalars, escapes, empty values, tabs, errors) it doesn't try to read:
 // then the library has to. A fuzz test compares the two.
 //
-// A quickParser is for one goroutine. Its nodes are good until its next parse;
+// A Parser is for one goroutine. Its nodes are good until its next parse;
 // their strings are parts of the text.
-type quickParser struct {
+type Parser struct {
 	text string
 
 	// The present line: its number from 1, where it begins, the next one begins,
@@ -42,14 +48,15 @@ const (
 	quickKey = 256
 )
 
-// parse returns the document's mapping, nil if it isn't one that can be read here.
-func (q *quickParser) parse(text string) *yaml.Node {
+// Parse returns the mapping of a text that is one document, without marker lines, or nil if it isn't one that can be read
+// here.
+func (q *Parser) Parse(text string) *yaml.Node {
 	for i := range len(text) {
 		if c := text[i]; (c < ' ' || c > '~') && c != '\n' {
 			return nil
 		}
 	}
-	*q = quickParser{text: text, stack: q.stack[:0], chunks: q.chunks, slab: q.slab[:0]}
+	*q = Parser{text: text, stack: q.stack[:0], chunks: q.chunks, slab: q.slab[:0]}
 	q.advance()
 	if q.indent < 0 || q.dash() {
 		return nil
@@ -62,7 +69,7 @@ func (q *quickParser) parse(text string) *yaml.Node {
 }
 
 // advance goes to the next line that has content.
-func (q *quickParser) advance() {
+func (q *Parser) advance() {
 	for q.next < len(q.text) {
 		q.line++
 		q.start = q.next
@@ -88,11 +95,11 @@ func (q *quickParser) advance() {
 }
 
 // dash says whether an item of a list begins here.
-func (q *quickParser) dash() bool {
+func (q *Parser) dash() bool {
 	return q.text[q.pos] == '-' && (q.pos+1 == q.end || q.text[q.pos+1] == ' ')
 }
 
-func (q *quickParser) block() *yaml.Node {
+func (q *Parser) block() *yaml.Node {
 	if !q.dash() {
 		return q.mapping(q.indent)
 	}
@@ -105,7 +112,7 @@ func (q *quickParser) block() *yaml.Node {
 }
 
 // mapping reads a block mapping whose keys stand at indent, the first one here.
-func (q *quickParser) mapping(indent int) *yaml.Node {
+func (q *Parser) mapping(indent int) *yaml.Node {
 	if q.depth++; q.depth > quickDepth {
 		return nil
 	}
@@ -131,7 +138,7 @@ func (q *quickParser) mapping(indent int) *yaml.Node {
 }
 
 // blockValue reads what stands after "key:", on the line or below it.
-func (q *quickParser) blockValue(indent int) *yaml.Node {
+func (q *Parser) blockValue(indent int) *yaml.Node {
 	if q.pos < q.end && q.text[q.pos] != '#' {
 		return q.lineValue()
 	}
@@ -146,7 +153,7 @@ func (q *quickParser) blockValue(indent int) *yaml.Node {
 }
 
 // lineValue reads a value that is all of the rest of the line.
-func (q *quickParser) lineValue() *yaml.Node {
+func (q *Parser) lineValue() *yaml.Node {
 	n := q.inline(false)
 	if n == nil {
 		return nil
@@ -161,7 +168,7 @@ func (q *quickParser) lineValue() *yaml.Node {
 }
 
 // sequence reads a block list whose dashes stand at indent, the first one here.
-func (q *quickParser) sequence(indent int) *yaml.Node {
+func (q *Parser) sequence(indent int) *yaml.Node {
 	if q.depth++; q.depth > quickDepth {
 		return nil
 	}
@@ -190,7 +197,7 @@ func (q *quickParser) sequence(indent int) *yaml.Node {
 }
 
 // complete takes n's children from the stack. What follows must stand no deeper than n.
-func (q *quickParser) complete(n *yaml.Node, base, indent int) *yaml.Node {
+func (q *Parser) complete(n *yaml.Node, base, indent int) *yaml.Node {
 	if q.indent > indent {
 		return nil
 	}
@@ -205,14 +212,14 @@ func (q *quickParser) complete(n *yaml.Node, base, indent int) *yaml.Node {
 	return n
 }
 
-func (q *quickParser) blanks() {
+func (q *Parser) blanks() {
 	for q.pos < q.end && q.text[q.pos] == ' ' {
 		q.pos++
 	}
 }
 
 // key reads a key of a block mapping and its colon.
-func (q *quickParser) key() *yaml.Node {
+func (q *Parser) key() *yaml.Node {
 	end, after, ok := q.scanKey()
 	if !ok {
 		return nil
@@ -230,7 +237,7 @@ func (q *quickParser) key() *yaml.Node {
 
 // scanKey looks whether a key of a block mapping begins here: where it ends, and
 // where its colon does.
-func (q *quickParser) scanKey() (end, after int, ok bool) {
+func (q *Parser) scanKey() (end, after int, ok bool) {
 	i := q.pos
 	if c := q.text[i]; c == '"' || c == '\'' {
 		closing := strings.IndexByte(q.text[i+1:q.end], c)
@@ -258,7 +265,7 @@ func word(c byte) bool {
 }
 
 // inline reads a value that ends on its line.
-func (q *quickParser) inline(flow bool) *yaml.Node {
+func (q *Parser) inline(flow bool) *yaml.Node {
 	switch q.text[q.pos] {
 	case '{', '[':
 		return q.flow()
@@ -269,7 +276,7 @@ func (q *quickParser) inline(flow bool) *yaml.Node {
 }
 
 // quoted reads a quoted scalar without escapes.
-func (q *quickParser) quoted() *yaml.Node {
+func (q *Parser) quoted() *yaml.Node {
 	quote := q.text[q.pos]
 	length := strings.IndexByte(q.text[q.pos+1:q.end], quote)
 	if length < 0 {
@@ -292,7 +299,7 @@ func (q *quickParser) quoted() *yaml.Node {
 
 // plain reads a scalar without quotes. In a flow collection it ends at the
 // collection's own signs.
-func (q *quickParser) plain(flow bool) *yaml.Node {
+func (q *Parser) plain(flow bool) *yaml.Node {
 	from := q.pos
 	switch c := q.text[from]; {
 	case c == '-':
@@ -315,7 +322,7 @@ func (q *quickParser) plain(flow bool) *yaml.Node {
 
 // plainEnd is where the plain scalar here ends, with spaces after it; -1 if there
 // is something about it that is better left to the library.
-func (q *quickParser) plainEnd(flow bool) int {
+func (q *Parser) plainEnd(flow bool) int {
 	for i := q.pos; i < q.end; i++ {
 		switch q.text[i] {
 		case ':':
@@ -351,7 +358,7 @@ func (q *quickParser) plainEnd(flow bool) int {
 }
 
 // flow reads a flow mapping or list that ends on this line.
-func (q *quickParser) flow() *yaml.Node {
+func (q *Parser) flow() *yaml.Node {
 	if q.depth++; q.depth > quickDepth {
 		return nil
 	}
@@ -388,7 +395,7 @@ func (q *quickParser) flow() *yaml.Node {
 	return q.complete(n, base, q.indent)
 }
 
-func (q *quickParser) flowKey() bool {
+func (q *Parser) flowKey() bool {
 	if c := q.text[q.pos]; c == '{' || c == '[' {
 		return false
 	}
@@ -403,7 +410,7 @@ func (q *quickParser) flowKey() bool {
 	return q.pos < q.end
 }
 
-func (q *quickParser) flowItem() bool {
+func (q *Parser) flowItem() bool {
 	item := q.inline(true)
 	if item == nil {
 		return false
@@ -413,7 +420,7 @@ func (q *quickParser) flowItem() bool {
 	return true
 }
 
-func (q *quickParser) node(kind yaml.Kind, tag string, pos int) *yaml.Node {
+func (q *Parser) node(kind yaml.Kind, tag string, pos int) *yaml.Node {
 	if q.used == len(q.chunks)*quickChunk {
 		q.chunks = append(q.chunks, make([]yaml.Node, quickChunk))
 	}
@@ -424,7 +431,7 @@ func (q *quickParser) node(kind yaml.Kind, tag string, pos int) *yaml.Node {
 }
 
 // scalar makes the node of a plain scalar and finds its type.
-func (q *quickParser) scalar(from, to int) *yaml.Node {
+func (q *Parser) scalar(from, to int) *yaml.Node {
 	n := q.node(yaml.ScalarNode, "", from)
 	n.Value = q.text[from:to]
 	if n.Tag = plainTag(n.Value); n.Tag == "" {

@@ -7,7 +7,7 @@
 // A program that reads bootstraps must link proxy/compile, too, so that the
 // extensions inside are known.
 //
-// May import: xds, proxy/overload, proxy/compile, proxy/plan.
+// May import: lib, xds, proxy/overload, proxy/compile, proxy/plan.
 package bootstrap
 
 import (

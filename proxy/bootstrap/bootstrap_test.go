@@ -163,3 +163,26 @@ func FuzzParse(f *testing.F) {
 		_, _ = Parse("x", b) // it must return
 	})
 }
+
+// TestBothWaysOfReadingYAML reads the sample as it is, and behind a marker line, with which the library reads it.
+func TestBothWaysOfReadingYAML(t *testing.T) {
+	quick, err := toJSON([]byte(sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"---\n" + sample, "---\n" + sample + "---\na: b\n", "---\n" + sample + "...\n"} {
+		other, err := toJSON([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "\n" + string(quick); string(other) != want {
+			t.Errorf("got\n%s\nwant\n%s", other, want)
+		}
+	}
+	if one, err := toJSON([]byte("a: b\n---\nc: d\n")); err != nil || string(one) != `{"a":"b"}` {
+		t.Errorf("the first of two documents: %s, %v", one, err)
+	}
+	if one, err := toJSON([]byte("a: [1, x, 1.5, true, null, '2', 2026-11-23]\n")); err != nil || string(one) != `{"a":[1,"x",1.5,true,null,"2","2026-11-23"]}` {
+		t.Errorf("scalars: %s, %v", one, err)
+	}
+}

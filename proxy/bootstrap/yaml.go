@@ -9,24 +9,49 @@ import (
 	"regexp"
 
 	"go.yaml.in/yaml/v3"
+
+	"lateen.dev/lateen/lib/quickyaml"
 )
 
 // toJSON turns YAML into JSON in which everything stands on the line on which
 // it stood in the YAML, so that a complaint about the JSON points there.
 func toJSON(text []byte) ([]byte, error) {
-	var doc yaml.Node
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	if err := d.Decode(&doc); err != nil {
+	root, err := parseYAML(text)
+	if err != nil {
 		return nil, err
 	}
 	w := &lineWriter{line: 1}
-	if len(doc.Content) != 1 {
-		return nil, errors.New("the file is empty")
-	}
-	if err := w.node(doc.Content[0], 0); err != nil {
+	if err := w.node(root, 0); err != nil {
 		return nil, err
 	}
 	return w.out.Bytes(), nil
+}
+
+// parseYAML reads the first document.
+func parseYAML(text []byte) (*yaml.Node, error) {
+	if !hasMarkers(text) {
+		if root := new(quickyaml.Parser).Parse(string(text)); root != nil {
+			return root, nil
+		}
+	}
+	var doc yaml.Node
+	if err := yaml.NewDecoder(bytes.NewReader(text)).Decode(&doc); err != nil {
+		return nil, err
+	}
+	if len(doc.Content) != 1 {
+		return nil, errors.New("the file is empty")
+	}
+	return doc.Content[0], nil
+}
+
+// hasMarkers says whether a line looks like the beginning or end of a document.
+func hasMarkers(text []byte) bool {
+	for _, marker := range [2]string{"---", "..."} {
+		if bytes.HasPrefix(text, []byte(marker)) || bytes.Contains(text, []byte("\n"+marker)) {
+			return true
+		}
+	}
+	return false
 }
 
 // Limits against files made to exhaust memory.
@@ -110,9 +135,11 @@ func (w *lineWriter) mapping(n *yaml.Node, depth int) error {
 }
 
 func (w *lineWriter) scalar(n *yaml.Node) error {
-	var v any
-	if err := n.Decode(&v); err != nil {
-		return fmt.Errorf("line %d: %w", n.Line, err)
+	var v any = n.Value
+	if n.Tag != "!!str" {
+		if err := n.Decode(&v); err != nil {
+			return fmt.Errorf("line %d: %w", n.Line, err)
+		}
 	}
 	if f, ok := v.(float64); ok && (math.IsNaN(f) || math.IsInf(f, 0)) {
 		v = n.Value
