@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-
 	"lateen.dev/lateen/config"
 	"lateen.dev/lateen/xds"
 	"lateen.dev/lateen/xds/dump"
@@ -102,9 +100,16 @@ type adsClient struct {
 	ConnectedAt time.Time           `json:"connectedAt"`
 	Address     string              `json:"address"`
 	Labels      map[string]string   `json:"labels"`
-	Locality    *corev3.Locality    `json:"locality,omitempty"`
+	Locality    *adsLocality        `json:"locality,omitempty"`
 	Metadata    any                 `json:"metadata,omitempty"`
 	Watches     map[string][]string `json:"watches,omitempty"`
+}
+
+// adsLocality is a locality as Envoy's message has it.
+type adsLocality struct {
+	Region  string `json:"region,omitempty"`
+	Zone    string `json:"zone,omitempty"`
+	SubZone string `json:"sub_zone,omitempty"`
 }
 
 type adsClients struct {
@@ -125,7 +130,7 @@ func (d *debugPages) adsOf(c *server.ClientStatus, whole bool) adsClient {
 	}
 	out.Labels = c.Node.Metadata.Labels
 	if l := c.Node.Locality; l != (xds.Locality{}) {
-		out.Locality = &corev3.Locality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone}
+		out.Locality = &adsLocality{Region: l.Region, Zone: l.Zone, SubZone: l.SubZone}
 	}
 	if names, err := d.server.Ledger().Names(c.Stream, maxWatches); err == nil { // otherwise it has gone
 		out.Watches = names

@@ -307,6 +307,9 @@ func joinAt(dir string, o AwayOptions) (joining, error) {
 	if o.Control != "" {
 		return newAway(o)
 	}
+	if o.Group != "" {
+		return nil, errors.New("--workload-group goes with --control-address: on the control plane's own machine programs register over its local API")
+	}
 	return api.NewClient(filepath.Join(dir, cli.SocketName)), nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"lateen.dev/lateen/identity"
@@ -49,6 +50,7 @@ type Proxy struct {
 	quitOnce            sync.Once
 	restart             *restart             // nil but for a proxy with a bootstrap file
 	discovery           *discovery.Discovery // as restart
+	control             *client.Client       // nil for such a proxy
 	overload            *overload.Manager
 
 	ctx    context.Context
@@ -87,16 +89,16 @@ func Start(_ context.Context, c Config) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	discovery := client.New(client.Config{
+	p.control = client.New(client.Config{
 		Target: c.Discovery, DialOptions: discoveryOptions(&c, holder, roots), Node: n,
 		Wildcards: []string{xds.ClusterType, xds.ListenerType, xds.NameTableType, xds.RememberedType},
 		Handler:   client.HandlerFunc(p.update), Log: c.Scopes.Logger("xds"),
 	})
-	p.store.SetSubscriber(discovery)
+	p.store.SetSubscriber(p.control)
 	p.wg.Go(func() { p.ended("identity", rotator.Run(p.ctx)) })
 	p.wg.Go(func() { p.followIdentity() })
 	p.wg.Go(func() { p.store.Run(p.ctx) })
-	p.wg.Go(func() { p.ended("discovery", discovery.Run(p.ctx)) })
+	p.wg.Go(func() { p.ended("discovery", p.control.Run(p.ctx)) })
 	p.wg.Go(func() { p.ended("admin", p.serveAdmin(p.ctx, admin)) })
 	if p.dns != nil {
 		p.wg.Go(func() {
@@ -230,7 +232,14 @@ func (p *Proxy) WaitReady(ctx context.Context) error {
 		if p.holder.Current() == nil {
 			return false, "the certificate authority has not answered yet"
 		}
-		return p.store.Ready()
+		ok, missing := p.store.Ready()
+		if !ok && p.control != nil {
+			// Why a control plane does not serve us is of more use than what is missing.
+			if err := p.control.Status().LastError; err != nil {
+				missing += "; the control plane: " + status.Convert(err).Message()
+			}
+		}
+		return ok, missing
 	})
 }
 
