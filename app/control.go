@@ -23,6 +23,7 @@ import (
 	"lateen.dev/lateen/config/mesh"
 	"lateen.dev/lateen/derive"
 	"lateen.dev/lateen/identity"
+	"lateen.dev/lateen/lib/rest"
 	"lateen.dev/lateen/source"
 	"lateen.dev/lateen/source/api"
 	"lateen.dev/lateen/source/consul"
@@ -106,9 +107,11 @@ type control struct {
 
 // The control plane holds much and makes little: collecting twice as often as by
 // default costs a few per cent of its processor time and saves a third of its
-// memory (docs/performance.md).
+// memory (docs/performance.md). While it holds little, its memory may grow by
+// gcRoom.
 const (
 	gcPercent          = 50
+	gcRoom             = 64 << 20
 	goDefaultGCPercent = 100
 )
 
@@ -139,6 +142,11 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	// Not earlier: reading a large configuration makes much garbage.
 	if before := debug.SetGCPercent(gcPercent); before != goDefaultGCPercent {
 		debug.SetGCPercent(before) // the operator chose one with GOGC
+	} else {
+		g.Go("collector", func(ctx context.Context) error {
+			rest.Headroom(ctx, gcPercent, gcRoom)
+			return nil
+		})
 	}
 	g.Go("complaints", c.logProblems)
 	g.Go("source metrics", c.measureSources)

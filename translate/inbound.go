@@ -8,13 +8,14 @@ import (
 	"strconv"
 	"strings"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	networking "istio.io/api/networking/v1alpha3"
 
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/translate/internal/cluster"
 	"lateen.dev/lateen/translate/internal/dialect"
 	"lateen.dev/lateen/translate/internal/listener"
-	"lateen.dev/lateen/translate/internal/naming"
 	"lateen.dev/lateen/translate/internal/rbac"
 	"lateen.dev/lateen/world"
 )
@@ -209,30 +210,46 @@ func (in *inboundInput) ownPorts() string {
 
 // made makes the inbound side, or finds it made of the same.
 func (in *inboundInput) made(t *Translator, gen *generation) *inbound {
-	return t.answers.inbounds.get(gen.seq, in.describe(), func() *inbound {
-		out := &inbound{keep: in}
-		if in.grpc != nil {
-			out.listeners = in.grpcListeners()
-			return out
+	return t.answers.inbounds.get(gen.seq, in.describe(func(name string) string { return name }), func() *inbound {
+		shape, names, ok := in.shape()
+		if !ok {
+			return in.make()
 		}
-		for _, l := range in.env.Inbound(in.chains) {
-			out.listeners = append(out.listeners, resource(l.GetName(), l))
-		}
-		if in.chains.Capture {
-			out.clusters = append(out.clusters,
-				resource(naming.InboundPassthroughCluster, cluster.InboundPassthrough(in.mesh, in.env.IPv6)))
-		}
-		for _, c := range in.clusters {
-			made := cluster.Inbound(c)
-			out.clusters = append(out.clusters, resource(made.GetName(), made))
-		}
-		return out
+		known := t.answers.inboundShapes.get(gen.seq, shape, func() *inboundShape { return &inboundShape{keep: in} })
+		return known.inbound(in, names)
 	})
 }
 
+func (in *inboundInput) make() *inbound {
+	out := &inbound{keep: in}
+	if in.grpc != nil {
+		out.listeners = in.grpcListeners()
+		return out
+	}
+	listeners, clusters := in.messages()
+	for _, l := range listeners {
+		out.listeners = append(out.listeners, resource(l.GetName(), l))
+	}
+	for _, c := range clusters {
+		out.clusters = append(out.clusters, resource(c.GetName(), c))
+	}
+	return out
+}
+
+func (in *inboundInput) messages() (listeners []*listenerv3.Listener, clusters []*clusterv3.Cluster) {
+	listeners = in.env.Inbound(in.chains)
+	if in.chains.Capture {
+		clusters = append(clusters, cluster.InboundPassthrough(in.mesh, in.env.IPv6))
+	}
+	for _, c := range in.clusters {
+		clusters = append(clusters, cluster.Inbound(c))
+	}
+	return listeners, clusters
+}
+
 // describe writes down everything the inbound side depends on, for a memo's key. What its pointers stand for is kept alive
-// by the answer.
-func (in *inboundInput) describe() string {
+// by the answer. The names of services go through name.
+func (in *inboundInput) describe(name func(string) string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%+v %p %t %t %v %+v %s", in.env.Dialect, in.mesh, in.env.IPv6, in.env.HTTP10, in.env.Interception, in.env.Logs, in.policies.refs)
 	fmt.Fprintf(&b, "|%v %t", in.chains.Default, in.chains.Capture)
@@ -242,7 +259,7 @@ func (in *inboundInput) describe() string {
 	for _, list := range [][]listener.InboundPort{in.chains.Ports, in.chains.Modes} {
 		b.WriteByte('|')
 		for _, p := range list {
-			fmt.Fprintf(&b, "%d %d %q %v %v %p %q %d", p.Target, p.Service, p.Host, p.Protocol, p.Mode, p.TLS, p.Bind, p.Listen)
+			fmt.Fprintf(&b, "%d %d %q %v %v %p %q %d", p.Target, p.Service, name(p.Host), p.Protocol, p.Mode, p.TLS, p.Bind, p.Listen)
 			if p.Owner != nil {
 				fmt.Fprintf(&b, " %s %s", p.Owner, p.Origin)
 			}
@@ -252,7 +269,7 @@ func (in *inboundInput) describe() string {
 	for _, c := range in.clusters {
 		fmt.Fprintf(&b, "|%d %v %p %q %d", c.Target, c.Port.Protocol, c.Pool, c.EndpointHost, c.EndpointPort)
 		for _, s := range c.Services {
-			fmt.Fprintf(&b, " %s %s", s.Key(), s.Name)
+			fmt.Fprintf(&b, " %q %q %q", name(s.Namespace), name(s.Hostname), name(s.Name))
 		}
 	}
 	return b.String()
