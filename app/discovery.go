@@ -104,12 +104,19 @@ func (d *discovery) advance() {
 
 // prepare is called before run and before anyone is served: a proxy that came
 // first would be told of the mesh as it was when the discovery was made, of nothing.
+// What all proxies need is translated.
 func (d *discovery) prepare() {
 	select {
 	case <-d.sub.Ready():
 		d.advance()
 	default:
 	}
+	defer func() {
+		if p := recover(); p != nil {
+			d.failed(&translationError{node: "nobody yet", value: p, stack: string(debug.Stack())})
+		}
+	}()
+	d.translator.Ahead()
 }
 
 // refreshAll gives each its newest state, on as many cores as there are. The

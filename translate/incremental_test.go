@@ -268,3 +268,19 @@ spec: {address: 10.1.%d.%d, labels: {app: reviews}, serviceAccount: reviews}
 		t.Errorf("after 4000 changes: %+v", size)
 	}
 }
+
+// What is made ahead is what the first client gets, and nothing stays of the one that it was made for.
+func TestAhead(t *testing.T) {
+	snap := newWorld(t, small).Snapshot()
+	tr, p := translate.New(snap), sidecarProxy("a", "default", "10.0.0.1")
+	tr.Ahead()
+	if size := tr.Size(); size.Views+size.Groups != 0 || size.Resources == 0 {
+		t.Errorf("made ahead: %+v", size)
+	}
+	state, fresh := tr.State(p), translate.New(snap).State(p)
+	for _, typeURL := range fresh.Types() {
+		if d := state.Set(typeURL).DiffFrom(fresh.Set(typeURL)); len(d.Changed)+len(d.Removed) > 0 {
+			t.Errorf("%s differs", xds.ShortType(typeURL))
+		}
+	}
+}

@@ -172,6 +172,18 @@ func (t *Translator) Build(v View) *xds.State {
 	return state.built
 }
 
+// Ahead makes for the newest Snapshot what does not depend on who asks: load assignments and virtual hosts of services, and
+// Lateen's own clusters and listeners. The first client finds them made.
+func (t *Translator) Ahead() {
+	p := &model.Proxy{ID: "nobody", Namespace: t.Snapshot().Mesh().RootNamespace, Flavor: model.LateenProxy, DNSCapture: true}
+	v := t.View(p)
+	t.Build(v)
+	t.forget(v)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.proxies, p)
+}
+
 // forget drops what a panic may have left half done: the next Build of the View
 // begins from scratch.
 func (t *Translator) forget(v View) {
