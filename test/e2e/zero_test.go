@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"lateen.dev/lateen/test/conf"
 )
 
 // TestNoRequestFails sends without pause while everything changes around it,
@@ -37,7 +39,7 @@ func (m *mesh) churnConfiguration(loads []*load) {
 	defer tick.Stop()
 	file := filepath.Join(m.dir, "config", "churn.yaml")
 	for i := range 30 {
-		yaml := fmt.Sprintf(churn, i, 1+i%3)
+		yaml := conf.Web(i, "")
 		if err := os.WriteFile(file, []byte(yaml), 0o644); err != nil {
 			m.t.Fatal(err)
 		}
@@ -47,25 +49,6 @@ func (m *mesh) churnConfiguration(loads []*load) {
 		l.stop()
 	}
 }
-
-const churn = `
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web}
-spec:
-  hosts: [web]
-  http:
-  - match: [{headers: {churn: {exact: "%d"}}}]
-    route: [{destination: {host: web}}]
-  - route: [{destination: {host: web}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: web}
-spec:
-  host: web
-  trafficPolicy: {connectionPool: {tcp: {maxConnections: 10%d}}}
-`
 
 // churnWorkloads adds instances and ends them, as a deployment does.
 func (m *mesh) churnWorkloads(loads []*load) {
@@ -94,7 +77,7 @@ func (m *mesh) churnControl(loads []*load) {
 			m.t.Errorf("endpoints after the restart: %v", list)
 		}
 	}
-	m.apply(fmt.Sprintf(churn, 99, 9)) // the proxies are back: they acknowledge
+	m.apply(conf.Web(99, "")) // the proxies are back: they acknowledge
 	for _, l := range loads {
 		l.more(5)
 		l.stop()

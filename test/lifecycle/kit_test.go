@@ -15,11 +15,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"text/template"
 	"time"
 
 	"go.uber.org/goleak"
 
+	testconf "lateen.dev/lateen/test/conf"
 	"lateen.dev/lateen/test/traffic"
 )
 
@@ -62,51 +62,20 @@ type conf struct {
 	Top, HCM, Cluster string // more fields: of the bootstrap, the connection manager, the clusters
 }
 
-var bootstrap = template.Must(template.New("bootstrap").Parse(`
+// bootstrap is the file's text.
+func (c conf) bootstrap() string {
+	routes := `route_config: {name: routes, virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: http, timeout: 0s}}]}]}`
+	return fmt.Sprintf(`
 node: {id: "sidecar~127.0.0.1~lifecycle.default~default.svc.cluster.local", cluster: lifecycle}
-admin: {address: {socket_address: {address: 127.0.0.1, port_value: {{.Admin}}}}}
-{{.Top}}
+admin: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
+%s
 static_resources:
-  listeners:
-  - name: http
-    address: {socket_address: {address: 127.0.0.1, port_value: {{.HTTP}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: http
-{{.HCM}}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-          route_config:
-            name: routes
-            virtual_hosts:
-            - {name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: http, timeout: 0s}}]}
-  - name: tcp
-    address: {socket_address: {address: 127.0.0.1, port_value: {{.TCP}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.tcp_proxy
-        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: tcp, cluster: tcp}
-  clusters:
-  - name: http
-    type: STATIC
-    connect_timeout: 5s
-    circuit_breakers: {thresholds: [{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}]}
-{{.Cluster}}
-    load_assignment:
-      cluster_name: http
-      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.Backend}}}}}}]}]
-  - name: tcp
-    type: STATIC
-    connect_timeout: 5s
-    circuit_breakers: {thresholds: [{max_connections: 100000}]}
-    load_assignment:
-      cluster_name: tcp
-      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.BackendTCP}}}}}}]}]
-`))
+  listeners:`, c.Admin, c.Top) +
+		testconf.Listener{Name: "http", Port: c.HTTP, Fields: []string{routes, c.HCM}}.YAML() +
+		testconf.Listener{Name: "tcp", Port: c.TCP, Cluster: "tcp"}.YAML() + "  clusters:" +
+		testconf.Cluster{Name: "http", Port: c.Backend, Fields: []string{c.Cluster}}.YAML() +
+		testconf.Cluster{Name: "tcp", Port: c.BackendTCP}.YAML()
+}
 
 // backend starts what the proxies lead to.
 func backend(t *testing.T, h func(http.ResponseWriter, *http.Request) bool) *traffic.Backend {
@@ -136,12 +105,8 @@ func newConf(t *testing.T, b *traffic.Backend) conf {
 
 func (c conf) write(t *testing.T) string {
 	t.Helper()
-	var b bytes.Buffer
-	if err := bootstrap.Execute(&b, c); err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), "bootstrap.yaml")
-	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(c.bootstrap()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return file

@@ -68,7 +68,7 @@ func TestHotRestartThatFails(t *testing.T) {
 	list := loads(t, traffic.Dialer(c.HTTP), traffic.Dialer(c.TCP))
 	more(t, list, 30)
 	bad, taken := c, c
-	bad.HCM = "          codec_type: HTTP7"
+	bad.HCM = "codec_type: HTTP7"
 	taken.Admin = b.HTTP // a port that somebody else has
 	for name, p := range map[string]*process{
 		"a bad configuration":            bad.launch(t, "--socket-path", path),

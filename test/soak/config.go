@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"text/template"
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -11,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"lateen.dev/lateen/proxy/bootstrap"
+	"lateen.dev/lateen/test/conf"
 	"lateen.dev/lateen/xds"
 )
 
@@ -29,147 +29,89 @@ type layout struct {
 	Generation    int // of the listeners and clusters
 }
 
-var resources = template.Must(template.New("resources").Parse(`
-{{- define "why" -}}
-{name: envoy.access_loggers.file, filter: {response_flag_filter: {flags: [UF]}}, typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /dev/stderr, log_format: {text_format_source: {inline_string: "%START_TIME% no connection to %UPSTREAM_CLUSTER%: %UPSTREAM_TRANSPORT_FAILURE_REASON% %RESPONSE_CODE_DETAILS% after %DURATION% ms\n"}}}}
-{{- end}}
-{{- define "http"}}
-  - name: {{.Name}}
-    address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.http_connection_manager
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: {{.Name}}
-{{- if .Hop}}
-          access_log: [{{template "why"}}]
-{{- end}}
-          request_headers_timeout: 2s
-          stream_idle_timeout: {{.Idle}}s
-          rds: {route_config_name: {{.Routes}}, config_source: {ads: {}, resource_api_version: V3}}
-          http_filters:
-          - name: envoy.filters.http.router
-            typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}
-{{- if .TLS}}{{template "served-tls" "[h2, http/1.1]"}}{{end}}
-{{- end}}
-{{- define "tcp"}}
-  - name: {{.Name}}
-    address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}
-    filter_chains:
-    - filters:
-      - name: envoy.filters.network.tcp_proxy
-        typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy, stat_prefix: {{.Name}}, cluster: {{.Cluster}}{{if .Hop}}, access_log: [{{template "why"}}]{{end}}}
-{{- if .TLS}}{{template "served-tls" "[]"}}{{end}}
-{{- end}}
-{{- define "served-tls"}}
-      transport_socket:
-        name: envoy.transport_sockets.tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          require_client_certificate: true
-          common_tls_context:
-            alpn_protocols: {{.}}
-            tls_certificate_sds_secret_configs: [{name: certificate, sds_config: {ads: {}, resource_api_version: V3}}]
-            validation_context_sds_secret_config: {name: roots, sds_config: {ads: {}, resource_api_version: V3}}
-{{- end}}
-{{- define "hop"}}
-  - name: {{.Name}}
-    type: STATIC
-    connect_timeout: {{.Idle}}s
-    circuit_breakers: {thresholds: [{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}]}
-    load_assignment:
-      cluster_name: {{.Name}}
-      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.Port}}}}}}]}]
-{{- if .Protocol}}
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        common_http_protocol_options: {idle_timeout: 1s, max_requests_per_connection: 25}
-        explicit_http_config: { {{- .Protocol}}: {}}
-{{- end}}
-    transport_socket:
-      name: envoy.transport_sockets.tls
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-        sni: {{.Name}}
-        common_tls_context:
-          alpn_protocols: {{.ALPN}}
-          tls_certificate_sds_secret_configs: [{name: certificate, sds_config: {ads: {}, resource_api_version: V3}}]
-          validation_context_sds_secret_config: {name: roots, sds_config: {ads: {}, resource_api_version: V3}}
-{{- end}}
-static_resources:
-  listeners:
-{{- range .Listeners}}{{if .Cluster}}{{template "tcp" .}}{{else}}{{template "http" .}}{{end}}{{end}}
-  clusters:
-{{- range .Hops}}{{template "hop" .}}{{end}}
-  - name: good
-    type: EDS
-    connect_timeout: {{.Idle}}s
-    eds_cluster_config: {eds_config: {ads: {}, resource_api_version: V3}}
-    circuit_breakers: {thresholds: [{max_connections: 100000, max_pending_requests: 100000, max_requests: 100000}]}
-    typed_extension_protocol_options: &options
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        common_http_protocol_options: {idle_timeout: 1s}
-        use_downstream_protocol_config: {http2_protocol_options: {}}
-  - name: faulty
-    type: EDS
-    connect_timeout: 1s
-    eds_cluster_config: {eds_config: {ads: {}, resource_api_version: V3}}
-    typed_extension_protocol_options: *options
-    outlier_detection: {consecutive_5xx: 20, interval: 1s, base_ejection_time: 1s, max_ejection_percent: 50}
-  - name: tcp
-    type: STATIC
-    connect_timeout: 5s
-    circuit_breakers: {thresholds: [{max_connections: 100000}]}
-    load_assignment:
-      cluster_name: tcp
-      endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: {{.GoodTCP}}}}}}]}]
-`))
+// failures are the flags of exchanges that the proxy or a server behind it failed.
+const failures = `{response_flag_filter: {flags: [LH, UH, UT, LR, UR, UF, UC, UO, NR, URX, DPE, UPE, NC, OM, SI]}}`
 
-// listener is one of a side's listeners. One with a cluster is for TCP and stays as it is.
-type listener struct {
-	Name, Routes, Cluster string
-	Port, Idle            int
-	TLS, Hop              bool
+// explained has failed exchanges explain themselves in the log; those with the faulty server are the soak's own doing.
+const explained = `access_log: [{name: envoy.access_loggers.file, filter: {and_filter: {filters: [` + failures + `, {header_filter: {header: {name: ":path", string_match: {prefix: /faulty}, invert_match: true}}}]}}, ` + record
+
+// explainedTCP is that for connections.
+const explainedTCP = `access_log: [{name: envoy.access_loggers.file, filter: ` + failures + `, ` + record
+
+const record = `typed_config: {"@type": type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog, path: /dev/stderr, log_format: {text_format_source: {inline_string: "%START_TIME% %REQ(:METHOD)% %REQ(:PATH)% from %DOWNSTREAM_REMOTE_ADDRESS% by %PROTOCOL% to %UPSTREAM_HOST% of %UPSTREAM_CLUSTER%: %RESPONSE_CODE% %RESPONSE_FLAGS% %RESPONSE_CODE_DETAILS% %CONNECTION_TERMINATION_DETAILS% %UPSTREAM_TRANSPORT_FAILURE_REASON% after %DURATION% ms, %BYTES_RECEIVED% bytes in, %BYTES_SENT% out\n"}}}}]`
+
+// ownSecrets are what both ends of mutual TLS have.
+const ownSecrets = `tls_certificate_sds_secret_configs: [{name: certificate, sds_config: {ads: {}, resource_api_version: V3}}], validation_context_sds_secret_config: {name: roots, sds_config: {ads: {}, resource_api_version: V3}}`
+
+// bootstrap is a side's, of a generation.
+func (l layout) bootstrap() string {
+	text := "static_resources:\n  listeners:"
+	for _, one := range l.listeners() {
+		text += one.YAML()
+	}
+	const eds = "eds_cluster_config: {eds_config: {ads: {}, resource_api_version: V3}}"
+	options := func(more string) string {
+		return `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, ` + more + `}}`
+	}
+	passed := options("common_http_protocol_options: {idle_timeout: 1s}, use_downstream_protocol_config: {http2_protocol_options: {}}")
+	clusters := []conf.Cluster{{Name: "good", Connect: l.idle(), Fields: []string{"type: EDS", eds, passed}},
+		{Name: "faulty", Fields: []string{"type: EDS", eds, passed, "outlier_detection: {consecutive_5xx: 20, interval: 1s, base_ejection_time: 1s, max_ejection_percent: 50}"}},
+		{Name: "tcp", Port: l.GoodTCP}}
+	for _, h := range l.hops() {
+		c := conf.Cluster{Name: h.name, Port: h.port, Connect: l.idle(), TLS: `{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext, sni: ` + h.name +
+			`, common_tls_context: {alpn_protocols: ` + h.alpn + `, ` + ownSecrets + `}}`}
+		if h.protocol != "" {
+			c.Fields = []string{options("common_http_protocol_options: {idle_timeout: 1s, max_requests_per_connection: 25}, explicit_http_config: {" + h.protocol + ": {}}")}
+		}
+		clusters = append(clusters, c)
+	}
+	text += "  clusters:"
+	for _, c := range clusters {
+		text += c.YAML()
+	}
+	return text
 }
 
-// Listeners are a side's.
-func (l layout) Listeners() []listener {
-	if l.Server {
-		return []listener{{Name: "mtls", Port: l.MTLS, Routes: "routes", Idle: l.Idle(), TLS: true}, {Name: "tcp-mtls", Port: l.TCPTLS, Cluster: "tcp", TLS: true}}
+// listeners are a side's. Those for TCP stay as they are.
+func (l layout) listeners() []conf.Listener {
+	served := func(alpn string) string {
+		return `{"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext, require_client_certificate: true, common_tls_context: {alpn_protocols: ` + alpn + `, ` + ownSecrets + `}}`
 	}
-	return []listener{{Name: "http", Port: l.HTTP, Routes: "routes", Idle: l.Idle()}, {Name: "tcp", Port: l.TCP, Cluster: "tcp"},
-		{Name: "hop-http", Port: l.HopHTTP, Routes: "hop-http", Idle: l.Idle(), Hop: true}, {Name: "hop-http2", Port: l.Hop2, Routes: "hop-http2", Idle: l.Idle(), Hop: true},
-		{Name: "hop-tcp", Port: l.HopTCP, Cluster: "hop-tcp", Hop: true}}
+	web := func(name string, port int, routes string) conf.Listener {
+		return conf.Listener{Name: name, Port: port, Fields: []string{explained, "request_headers_timeout: 2s", fmt.Sprintf("stream_idle_timeout: %ds", l.idle()),
+			"rds: {route_config_name: " + routes + ", config_source: {ads: {}, resource_api_version: V3}}"}}
+	}
+	if l.Server {
+		mtls, tcp := web("mtls", l.MTLS, "routes"), conf.Listener{Name: "tcp-mtls", Port: l.TCPTLS, Cluster: "tcp", Fields: []string{explainedTCP}}
+		mtls.TLS, tcp.TLS = served("[h2, http/1.1]"), served("[]")
+		return []conf.Listener{mtls, tcp}
+	}
+	return []conf.Listener{web("http", l.HTTP, "routes"), {Name: "tcp", Port: l.TCP, Cluster: "tcp", Fields: []string{explainedTCP}},
+		web("hop-http", l.HopHTTP, "hop-http"), web("hop-http2", l.Hop2, "hop-http2"),
+		{Name: "hop-tcp", Port: l.HopTCP, Cluster: "hop-tcp", Fields: []string{explainedTCP}}}
 }
 
 // hop is a cluster of the client's side that leads to the server's.
 type hop struct {
-	Name, Protocol, ALPN string
-	Port, Idle           int
+	name, protocol, alpn string
+	port                 int
 }
 
-// Hops are a side's.
-func (l layout) Hops() []hop {
+// hops are a side's.
+func (l layout) hops() []hop {
 	if l.Server {
 		return nil
 	}
-	return []hop{{"hop-http", "http_protocol_options", "[http/1.1]", l.MTLS, l.Idle()}, {"hop-http2", "http2_protocol_options", "[h2]", l.MTLS, l.Idle()},
-		{"hop-tcp", "", "[]", l.TCPTLS, 60}}
+	return []hop{{"hop-http", "http_protocol_options", "[http/1.1]", l.MTLS}, {"hop-http2", "http2_protocol_options", "[h2]", l.MTLS},
+		{"hop-tcp", "", "[]", l.TCPTLS}}
 }
 
-// Idle makes one generation different from the next.
-func (l layout) Idle() int { return 60 + l.Generation%10 }
+// idle makes one generation different from the next.
+func (l layout) idle() int { return 60 + l.Generation%10 }
 
 // fixed are the listeners and clusters of a generation.
 func (l layout) fixed() ([]xds.Update, error) {
-	var b bytes.Buffer
-	if err := resources.Execute(&b, l); err != nil {
-		return nil, fmt.Errorf("resources: %w", err)
-	}
-	parsed, err := bootstrap.Parse("soak", b.Bytes())
+	parsed, err := bootstrap.Parse("soak", []byte(l.bootstrap()))
 	if err != nil {
 		return nil, err
 	}
@@ -191,11 +133,11 @@ func (l layout) routes(version int) ([]xds.Update, error) {
 		return nil, err
 	}
 	list := []xds.Update{u}
-	for _, h := range l.Hops() {
-		if h.Protocol == "" {
+	for _, h := range l.hops() {
+		if h.protocol == "" {
 			continue
 		}
-		if u, err = table(h.Name, h.Name, h.Name); err != nil {
+		if u, err = table(h.name, h.name, h.name); err != nil {
 			return nil, err
 		}
 		list = append(list, u)

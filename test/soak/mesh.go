@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"lateen.dev/lateen/test/conf"
 	"lateen.dev/lateen/test/traffic"
 )
 
@@ -27,6 +28,7 @@ type mesh struct {
 	server  *workload
 	driver  *driver
 	sidecar map[string]string // its pages, by service
+	witness *witness
 
 	files, applied, come int // changes so far
 }
@@ -67,12 +69,18 @@ func (m *mesh) start(ctx context.Context) error {
 	if err := os.MkdirAll(filepath.Join(m.dir, "config"), 0o700); err != nil {
 		return fmt.Errorf("mesh: %w", err)
 	}
+	var err error
+	if m.witness, err = newWitness(m.dir); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(m.dir, "config", "mesh.yaml"), fmt.Appendf(nil, meshConfig, m.witness.path), 0o600); err != nil {
+		return fmt.Errorf("configuration: %w", err)
+	}
 	if err := m.save(); err != nil {
 		return err
 	}
 	// Renewed several times during a soak, and long enough to live while the control plane is away.
 	ttl := min(max(m.o.duration/15, 20*time.Second), time.Minute)
-	var err error
 	if m.control, err = newControlPlane(m.lateen, m.dir, ttl); err != nil {
 		return err
 	}
@@ -242,7 +250,7 @@ func (m *mesh) save() error {
 			endpoints = append(endpoints, fmt.Sprintf("{address: 127.0.0.1, ports: {http: %d}}", b.HTTP))
 		}
 	}
-	text := fmt.Sprintf(saved, m.files, 1+m.files%3, strings.Join(endpoints, ", "))
+	text := fmt.Sprintf(saved, strings.Join(endpoints, ", ")) + "---" + conf.Web(m.files, ", http: {idleTimeout: 1s, maxRequestsPerConnection: 25}")
 	name := filepath.Join(m.dir, "config", "churn.yaml")
 	if err := os.WriteFile(name+".new", []byte(text), 0o600); err != nil {
 		return fmt.Errorf("configuration: %w", err)
@@ -253,29 +261,19 @@ func (m *mesh) save() error {
 	return nil
 }
 
+// meshConfig has proxies log.
+const meshConfig = `
+apiVersion: mesh.istio.io/v1alpha1
+kind: MeshConfig
+metadata: {name: mesh, namespace: istio-system}
+spec: {accessLogFile: %q}
+`
+
 const saved = `
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {name: default, namespace: istio-system}
 spec: {mtls: {mode: STRICT}}
----
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: web}
-spec:
-  hosts: [web]
-  http:
-  - match: [{headers: {churn: {exact: "%d"}}}]
-    route: [{destination: {host: web}}]
-  - route: [{destination: {host: web}}]
----
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: web}
-spec:
-  host: web
-  trafficPolicy:
-    connectionPool: {tcp: {maxConnections: 100%d}, http: {idleTimeout: 1s, maxRequestsPerConnection: 25}}
 ---
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -333,7 +331,7 @@ func (m *mesh) close() error {
 	if m.driver != nil {
 		err = m.driver.close()
 	}
-	err = errors.Join(err, m.server.close(), m.control.close())
+	err = errors.Join(err, m.server.close(), m.control.close(), m.witness.close())
 	for _, b := range m.outside {
 		b.Close()
 	}

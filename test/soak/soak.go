@@ -117,6 +117,11 @@ func soak(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	r := &run{options: o, out: out, parts: []part{p, m}}
 	defer func() {
+		if err != nil && m.witness != nil {
+			for _, record := range m.witness.records() {
+				fmt.Fprint(out, "a proxy of the mesh said: ", record)
+			}
+		}
 		for _, one := range r.parts {
 			err = errors.Join(err, one.close())
 		}
