@@ -3,10 +3,12 @@ package app
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
+	"time"
 
 	"lateen.dev/lateen/app/dataplane"
 	"lateen.dev/lateen/source/workload"
@@ -23,10 +25,16 @@ type GatewayOptions struct {
 	Bind     string
 	// ServiceAccount of its identity; "default" if empty.
 	ServiceAccount string
+	// Restart is how another process takes over from this one; DrainTime is how long idle connections may stay then.
+	Restart   dataplane.RestartFlags
+	DrainTime time.Duration
 	// Away is set if the control plane is on another machine.
 	Away AwayOptions
 	Log  LogOptions
 }
+
+// RestartFlags are Envoy's flags of a hot restart.
+type RestartFlags = dataplane.RestartFlags
 
 // declaredHTTPPorts are the ports that Gateway resources usually name for
 // HTTP; they all mean the one port that the gateway has on this machine.
@@ -42,12 +50,18 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	if err != nil {
 		return fmt.Errorf("--bind-address: %w", err)
 	}
-	// The port is tried here so that the error names its flag.
-	l, err := net.Listen("tcp", net.JoinHostPort(bindAddress.String(), strconv.Itoa(o.HTTPPort)))
+	restart, err := o.Restart.Options()
 	if err != nil {
-		return fmt.Errorf("gateway: %w; choose another port with --http-port", err)
+		return err
 	}
-	l.Close()
+	// The port is tried here so that the error names its flag, unless it may be inherited.
+	if restart.Path == "" || restart.First {
+		l, err := net.Listen("tcp", net.JoinHostPort(bindAddress.String(), strconv.Itoa(o.HTTPPort)))
+		if err != nil {
+			return fmt.Errorf("gateway: %w; choose another port with --http-port", err)
+		}
+		l.Close()
+	}
 	c, err := joinAt(o.Dir, o.Away)
 	if err != nil {
 		return err
@@ -59,13 +73,19 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 	}
 	config := sidecarConfig(joined, scopes)
 	config.Gateway = true
-	config.Token = tokenSource(c, joined)
+	config.Restart, config.DrainTime = restart, o.DrainTime
+	config.Token = tokenSource(c, joined, firstTokenLife)
 	config.Metadata[metaBindAddress] = bindAddress.String()
 	bind := map[uint32]uint32{uint32(o.HTTPPort): uint32(o.HTTPPort)}
 	for _, port := range declaredHTTPPorts() {
 		bind[port] = uint32(o.HTTPPort)
 	}
 	config.Metadata[metaBindPorts] = formatPorts(bind)
+	return serveGateway(ctx, config, scopes.Logger("gateway"), dataplane.DrainTimes{Limit: joined.TerminationDrain})
+}
+
+// serveGateway runs a gateway until ctx ends, or another process has taken over and this one's connections have ended.
+func serveGateway(ctx context.Context, config dataplane.Config, log *slog.Logger, drain dataplane.DrainTimes) error {
 	g, err := dataplane.Start(ctx, config)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -79,10 +99,13 @@ func RunGateway(ctx context.Context, o GatewayOptions) error {
 		}
 		return fmt.Errorf("gateway is not ready: %w", err)
 	}
-	scopes.Logger("gateway").Info("gateway is ready", "http", o.HTTPPort, "admin", config.Admin)
+	relieved := g.TakeOver()
+	log.Info("gateway is ready", "admin", config.Admin)
 	select {
+	case <-relieved:
+		return g.Fade(ctx, drain.Limit)
 	case <-ctx.Done():
 	case <-g.Quitting():
 	}
-	return g.Drain(context.WithoutCancel(ctx), dataplane.DrainTimes{Limit: joined.TerminationDrain})
+	return g.Drain(context.WithoutCancel(ctx), drain)
 }

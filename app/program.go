@@ -105,22 +105,7 @@ func newExplicitProgram(w *workloadRun) *explicitProgram {
 	return p
 }
 
-func (p *explicitProgram) fill(c *dataplane.Config, w *workloadRun) {
-	c.InterceptionMode = "NONE"
-	c.Metadata[metaHTTPProxy] = portText(httpProxyPort)
-	c.Metadata[metaBindAddress] = c.Address.String()
-	served := map[uint16]uint16{} // by where the sidecar takes connections for it
-	for _, port := range w.joined.Workload.Ports {
-		served[port.Bound] = port.Number
-	}
-	c.DialProgram = func(ctx context.Context, port uint16) (net.Conn, error) {
-		if number, ok := served[port]; ok {
-			port = number
-		}
-		var d net.Dialer
-		return d.DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", portText(port)))
-	}
-}
+func (p *explicitProgram) fill(c *dataplane.Config, w *workloadRun) { explicitTraffic(c, w.joined) }
 
 func (p *explicitProgram) release(context.Context) error {
 	started := make(chan error)

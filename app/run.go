@@ -46,7 +46,10 @@ type RunOptions struct {
 	// Away is set if the control plane is on another machine.
 	Away    AwayOptions
 	Command []string
-	Log     LogOptions
+	// DrainTime and ParentShutdown are how long idle connections, and others, may stay with a sidecar that another one has
+	// taken over from.
+	DrainTime, ParentShutdown time.Duration
+	Log                       LogOptions
 }
 
 // RunWorkload runs a program in the mesh until it ends, and passes its exit
@@ -177,16 +180,21 @@ func (w *workloadRun) run(ctx context.Context, signals <-chan os.Signal) (captur
 	defer program.close()
 	c := sidecarConfig(w.joined, scopes)
 	c.AccessLog = w.logFile.Name()
-	c.Token = tokenSource(w.api, w.joined)
+	c.Token = tokenSource(w.api, w.joined, firstTokenLife)
 	c.InterceptionMode = "REDIRECT"
 	c.DNSCapture = !w.Explicit
 	program.fill(&c, w)
 	if c.Inbound, err = w.listenInbound(); err != nil {
 		return capture.ExitStatus{}, err
 	}
-	sidecar, err := dataplane.Start(ctx, c)
+	keeper, err := w.newSidecarKeeper(&c)
 	if err != nil {
-		return capture.ExitStatus{}, fmt.Errorf("sidecar: %w", err)
+		return capture.ExitStatus{}, err
+	}
+	defer keeper.close()
+	sidecar, err := keeper.startFirst(ctx, c)
+	if err != nil {
+		return capture.ExitStatus{}, err
 	}
 	defer sidecar.Close()
 	readyCtx, cancel := context.WithTimeout(ctx, readyTimeout)
@@ -194,15 +202,16 @@ func (w *workloadRun) run(ctx context.Context, signals <-chan os.Signal) (captur
 	if err := sidecar.WaitReady(readyCtx); err != nil {
 		return capture.ExitStatus{}, fmt.Errorf("sidecar is not ready: %w (its log is %s)", err, w.logFile.Name())
 	}
+	keeper.begin(sidecar)
 	if err := program.release(readyCtx); err != nil {
 		return capture.ExitStatus{}, err
 	}
-	return w.follow(ctx, program, sidecar, signals)
+	return w.follow(ctx, program, keeper, signals)
 }
 
 // follow passes signals to the program until it has ended, and makes the
 // workload an endpoint once the program listens.
-func (w *workloadRun) follow(ctx context.Context, p program, sidecar *dataplane.Proxy, signals <-chan os.Signal) (capture.ExitStatus, error) {
+func (w *workloadRun) follow(ctx context.Context, p program, sidecar *sidecarKeeper, signals <-chan os.Signal) (capture.ExitStatus, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	announced := make(chan struct{})
@@ -221,7 +230,7 @@ func (w *workloadRun) follow(ctx context.Context, p program, sidecar *dataplane.
 		case s := <-signals:
 			if s == syscall.SIGTERM || s == syscall.SIGINT {
 				w.setReady(ctx, false) // nobody new is sent here while it ends
-				sidecar.BeginDrain()   // and those who were are asked to go elsewhere
+				sidecar.drain()        // and those who were are asked to go elsewhere
 			}
 			if err := p.signal(s); err != nil {
 				w.log.Warn("passing a signal on", "signal", s, "error", err)
@@ -277,10 +286,13 @@ func (w *workloadRun) listenInbound() ([]dataplane.Socket, error) {
 	return sockets, nil
 }
 
-// tokenSource gives the token that joining gave, and asks for another one when
-// that is used up.
-func tokenSource(c joining, joined *joinResponse) func(context.Context) (string, error) {
-	first, expires := joined.Token, time.Now().Add(5*time.Minute)
+// firstTokenLife is how long the token that joining gave is used.
+const firstTokenLife = 5 * time.Minute
+
+// tokenSource gives the token that joining gave for some time, and asks for
+// another one after that.
+func tokenSource(c joining, joined *joinResponse, life time.Duration) func(context.Context) (string, error) {
+	first, expires := joined.Token, time.Now().Add(life)
 	return func(ctx context.Context) (string, error) {
 		if time.Now().Before(expires) {
 			return first, nil

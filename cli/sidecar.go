@@ -29,10 +29,10 @@ type WorkloadUses struct {
 func (r *root) sidecarCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "sidecar",
-		Short:   "Work with what sidecars may see",
+		Short:   "Work with sidecars: what they may see, and their restart",
 		GroupID: groupConfig,
 	}
-	cmd.AddCommand(r.sidecarSuggestCommand())
+	cmd.AddCommand(r.sidecarSuggestCommand(), r.sidecarRestartCommand())
 	return cmd
 }
 

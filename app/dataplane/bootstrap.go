@@ -55,6 +55,7 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	if err != nil {
 		return err
 	}
+	p.restart = r
 	defer r.close()
 	if err := p.loadStatic(b, o, r); err != nil {
 		return fmt.Errorf("bootstrap %s: %w", o.File, err)
@@ -76,7 +77,6 @@ func (p *Proxy) serveBootstrap(ctx context.Context, o BootstrapOptions, r *resta
 		p.Close()
 		return nil
 	}
-	p.restart = r
 	adminCtx, endAdmin := context.WithCancel(p.ctx)
 	defer endAdmin()
 	if r.admin != nil {
@@ -99,8 +99,7 @@ func (p *Proxy) serveBootstrap(ctx context.Context, o BootstrapOptions, r *resta
 	case <-p.Quitting():
 		err = p.Drain(context.WithoutCancel(ctx), o.Drain)
 	case <-relieved:
-		p.log.Info("another process has taken over", "ends_within", o.Restart.Shutdown)
-		err = p.fade(ctx, o)
+		err = p.Fade(ctx, o.Drain.Limit)
 	}
 	p.Close()
 	return err

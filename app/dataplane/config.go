@@ -14,6 +14,7 @@ import (
 	"context"
 	"net"
 	"net/netip"
+	"time"
 
 	"lateen.dev/lateen/telemetry"
 )
@@ -67,4 +68,9 @@ type Config struct {
 	// "" leaves those to the process.
 	AccessLog string
 	Scopes    *telemetry.Scopes
+
+	// Restart is how another process takes over from this one, or this one from another; the zero value switches that off.
+	Restart RestartOptions
+	// DrainTime is how long idle connections may stay in a process that another one has taken over from; 45 s by default.
+	DrainTime time.Duration
 }

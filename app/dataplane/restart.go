@@ -64,7 +64,8 @@ func (f RestartFlags) Options() (RestartOptions, error) {
 
 // restart is a process's side of a hot restart. Without one it does nothing.
 type restart struct {
-	admin net.Listener // nil for none
+	admin    net.Listener // nil for none
+	shutdown time.Duration
 
 	mu   sync.Mutex     // orders the calls of the post's methods until Relieve: listeners arrive in other goroutines
 	post *handover.Post // nil where hot restarts are off
@@ -78,7 +79,7 @@ func openRestart(ctx context.Context, o RestartOptions) (*restart, error) {
 	if errors.Is(err, handover.ErrTaken) || errors.Is(err, handover.ErrNobody) {
 		err = errors.Join(err, errors.New("(--restart-epoch 0 is for the first process, 1 and more for its successors; without the flag either will do)"))
 	}
-	return &restart{post: post}, err
+	return &restart{post: post, shutdown: o.Shutdown}, err
 }
 
 func (r *restart) close() {
@@ -121,6 +122,20 @@ func (r *restart) listenAdmin(a netip.AddrPort) (net.Listener, error) {
 	return listenAdmin(a)
 }
 
+// TakeOver begins to serve in place of the process before this one, which has served until now, and waits for one that takes
+// over from this one; the channel is closed when one has. It does the second alone in a process that is the first: that
+// serves from its start. Call it once, when WaitReady has returned, and Fade when the channel is closed.
+func (p *Proxy) TakeOver() <-chan struct{} {
+	if p.restart.epoch() > 0 {
+		p.engine.Begin()
+		p.serveOwn()
+		if err := p.restart.relieve(); err != nil {
+			p.log.Error("taking over", "error", err)
+		}
+	}
+	return p.keep(p.restart, p.endOwn)
+}
+
 // keep waits for a process that takes over; the channel is closed when one has.
 func (p *Proxy) keep(r *restart, endAdmin func()) <-chan struct{} {
 	relieved := make(chan struct{})
@@ -157,13 +172,15 @@ func (p *Proxy) sockets(r *restart) []handover.Socket {
 	return list
 }
 
-// fade ends a process whose listeners another one has: its connections may go on until the shutdown time. When ctx
-// ends meanwhile they have the time that they have at any other end.
-func (p *Proxy) fade(ctx context.Context, o BootstrapOptions) error {
-	fading, cancel := context.WithTimeout(context.WithoutCancel(ctx), o.Restart.Shutdown)
+// Fade ends a process whose listeners another one has: its connections may go on until the shutdown time. When ctx
+// ends meanwhile they have limit, as at any other end.
+func (p *Proxy) Fade(ctx context.Context, limit time.Duration) error {
+	shutdown := p.restart.shutdown
+	p.log.Info("another process has taken over", "ends_within", shutdown)
+	fading, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdown)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
-		t := time.NewTimer(o.Drain.Limit)
+		t := time.NewTimer(limit)
 		defer t.Stop()
 		select {
 		case <-t.C:

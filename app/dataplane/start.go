@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/status"
@@ -47,14 +48,16 @@ type Proxy struct {
 	node                []byte // as JSON
 	bootstrap           *anypb.Any
 	quit                chan struct{}
-	quitOnce            sync.Once
-	restart             *restart             // nil but for a proxy with a bootstrap file
-	discovery           *discovery.Discovery // as restart
+	quitOnce, closeOnce sync.Once
+	restart             *restart
+	discovery           *discovery.Discovery // nil but for a proxy with a bootstrap file
 	control             *client.Client       // nil for such a proxy
+	named               atomic.Bool          // the name table has come
 	overload            *overload.Manager
 
 	ctx    context.Context
 	cancel context.CancelFunc
+	endOwn context.CancelFunc // ends what serveOwn serves; nil before
 	wg     sync.WaitGroup
 	// engineDone ends the engine's housekeeping, after everything else.
 	engineDone context.CancelFunc
@@ -63,7 +66,8 @@ type Proxy struct {
 
 // Start builds and starts a proxy under a control plane. ctx bounds nothing
 // but the start. The proxy owns the sockets of the configuration from here on.
-func Start(_ context.Context, c Config) (*Proxy, error) {
+// Call TakeOver when it is ready.
+func Start(ctx context.Context, c Config) (*Proxy, error) {
 	p := &Proxy{config: c, log: c.Scopes.Logger("proxy"), metrics: telemetry.NewRegistry(), quit: make(chan struct{})}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	holder, rotator, roots, err := Identity(&c)
@@ -79,14 +83,11 @@ func Start(_ context.Context, c Config) (*Proxy, error) {
 	if err := p.watchOverload(nil); err != nil {
 		return nil, err
 	}
-	if err := p.buildEngine(); err != nil {
+	if p.restart, err = openRestart(ctx, c.Restart); err != nil {
 		return nil, err
 	}
-	if err := p.buildDNS(); err != nil {
-		return nil, err
-	}
-	admin, err := listenAdmin(c.Admin)
-	if err != nil {
+	if err := p.build(); err != nil {
+		p.restart.close()
 		return nil, err
 	}
 	p.control = client.New(client.Config{
@@ -99,14 +100,43 @@ func Start(_ context.Context, c Config) (*Proxy, error) {
 	p.wg.Go(func() { p.followIdentity() })
 	p.wg.Go(func() { p.store.Run(p.ctx) })
 	p.wg.Go(func() { p.ended("discovery", p.control.Run(p.ctx)) })
-	p.wg.Go(func() { p.ended("admin", p.serveAdmin(p.ctx, admin)) })
-	if p.dns != nil {
-		p.wg.Go(func() {
-			p.ended("DNS", p.dns.Serve(p.ctx, dns.Sockets{Packets: c.DNSPackets, Streams: []net.Listener{c.DNSStreams}}))
-		})
+	if p.restart.epoch() == 0 {
+		p.serveOwn()
 	}
 	p.runEngine()
 	return p, nil
+}
+
+// build makes the parts that can fail.
+func (p *Proxy) build() error {
+	if err := p.buildEngine(); err != nil {
+		return err
+	}
+	if err := p.buildDNS(); err != nil {
+		return err
+	}
+	var err error
+	p.restart.admin, err = p.restart.listenAdmin(p.config.Admin)
+	return err
+}
+
+// serveOwn serves the admin pages and the program's DNS queries, until another process does.
+func (p *Proxy) serveOwn() {
+	ctx, cancel := context.WithCancel(p.ctx)
+	p.endOwn = cancel
+	serve := func(part string, f func() error) {
+		p.wg.Go(func() {
+			if err := f(); ctx.Err() == nil {
+				p.ended(part, err)
+			}
+		})
+	}
+	serve("admin", func() error { return p.serveAdmin(ctx, p.restart.admin) })
+	if p.dns != nil {
+		serve("DNS", func() error {
+			return p.dns.Serve(ctx, dns.Sockets{Packets: p.config.DNSPackets, Streams: []net.Listener{p.config.DNSStreams}})
+		})
+	}
 }
 
 // ended logs a part's end that nobody asked for.
@@ -135,7 +165,7 @@ func (p *Proxy) buildEngine() error {
 	p.engine, err = proxy.New(proxy.Options{
 		Current: p.current, Logger: c.Scopes.Logger("engine"), Identity: p.holder, NodeID: p.nodeID, InstanceName: c.Name,
 		Labels: c.peer(), Standard: telemetry.NewStandard(p.metrics, c.Version), Sockets: c.sockets(), Dial: c.dialer, OpenLog: c.openLog,
-		Overload: &p.overload.State,
+		Overload: &p.overload.State, DrainTime: c.DrainTime, Inherit: p.restart.take, Hold: p.restart.epoch() > 0,
 	})
 	if err != nil {
 		return err
@@ -232,6 +262,9 @@ func (p *Proxy) WaitReady(ctx context.Context) error {
 		if p.holder.Current() == nil {
 			return false, "the certificate authority has not answered yet"
 		}
+		if p.dns != nil && p.restart.epoch() > 0 && !p.named.Load() {
+			return false, "the names of the mesh have not come yet"
+		}
 		ok, missing := p.store.Ready()
 		if !ok && p.control != nil {
 			// Why a control plane does not serve us is of more use than what is missing.
@@ -295,8 +328,10 @@ func (p *Proxy) Drain(ctx context.Context, t DrainTimes) error {
 // closeGrace is how long open connections may take when a proxy is closed.
 const closeGrace = 500 * time.Millisecond
 
-// Close ends everything and waits for it.
-func (p *Proxy) Close() {
+// Close ends everything and waits for it. Calling it again does nothing more.
+func (p *Proxy) Close() { p.closeOnce.Do(p.closeAll) }
+
+func (p *Proxy) closeAll() {
 	ctx, cancel := context.WithTimeout(context.Background(), closeGrace)
 	defer cancel()
 	if err := p.engine.Shutdown(ctx); err != nil && ctx.Err() == nil {
@@ -304,6 +339,7 @@ func (p *Proxy) Close() {
 	}
 	p.cancel()
 	p.wg.Wait()
+	p.restart.close()
 	p.engineDone()
 	p.engineWG.Wait()
 }

@@ -33,7 +33,7 @@ func run() int {
 	defer stop()
 	env := app.ReadEnvironment()
 	root := cli.NewRoot(cli.Env{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Colour: env.Colour, Dir: env.Dir, Build: app.Build()})
-	root.AddCommand(controlCommand(env), runCommand(), proxyCommand(), demoCommand(), sampleCommand())
+	root.AddCommand(controlCommand(env), runCommand(), proxyCommand(), demoCommand(), sampleCommand(), sidecarProcessCommand())
 	err := root.ExecuteContext(ctx)
 	var exit *app.ExitError
 	switch {

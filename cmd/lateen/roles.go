@@ -127,6 +127,7 @@ func runCommand() *cobra.Command {
 	var o app.RunOptions
 	var log logFlags
 	var ports, labels []string
+	var drain, shutdown *int
 	cmd := &cobra.Command{
 		Use:     "run --service NAME [--port PORT…] [flags] -- COMMAND [ARG…]",
 		Short:   "Run a program in the mesh, with its own sidecar and identity",
@@ -149,6 +150,7 @@ func runCommand() *cobra.Command {
 				return err
 			}
 			o.Dir, o.Namespace, o.Command, o.Log = dirFlag(cmd), namespaceFlag(cmd), args, log.options()
+			o.DrainTime, o.ParentShutdown = seconds(drain), seconds(shutdown)
 			return app.RunWorkload(cmd.Context(), o)
 		},
 	}
@@ -163,12 +165,40 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.LogFile, "log-file", "", "the sidecar's log (default: DIR/log/NAME-sidecar.log)")
 	awayFlags(cmd, &o.Away)
 	f.StringVar(&o.Away.Group, "workload-group", "", "with --control-address: the WorkloadGroup as one of which the workload registers itself; without it a WorkloadEntry must say that it is there")
+	drain, shutdown = takeOverTimes(cmd)
 	f.BoolVar(&o.Explicit, "explicit-proxy", false, "do not capture: give the program HTTP_PROXY instead")
 	log.add(cmd)
 	if err := cmd.MarkFlagRequired("service"); err != nil {
 		panic(fmt.Sprintf("flag that was just added: %v", err))
 	}
 	return cmd
+}
+
+// takeOverTimes are how long a process goes on that another one has taken over from, in seconds: as Envoy's flags.
+func takeOverTimes(cmd *cobra.Command) (drain, shutdown *int) {
+	f := cmd.Flags()
+	drain = f.Int("drain-time-s", 45, "seconds for which idle connections stay with a proxy that another one has taken over from")
+	shutdown = f.Int("parent-shutdown-time-s", 60, "seconds after which such a proxy ends, with the connections that are left")
+	return drain, shutdown
+}
+
+func seconds(n *int) time.Duration { return time.Duration(*n) * time.Second }
+
+// restartFlags are Envoy's for a hot restart. The result reads them.
+func restartFlags(cmd *cobra.Command) func() (app.RestartFlags, time.Duration) {
+	var o app.RestartFlags
+	f := cmd.Flags()
+	f.StringVar(&o.SocketPath, "socket-path", "", "the unix socket at which a new process takes over from this one (hot restart)")
+	f.StringVar(&o.SocketMode, "socket-mode", "600", "its permissions, octal; other users are turned away in any case")
+	f.IntVar(&o.BaseID, "base-id", 0, "a number that is added to --socket-path, to tell proxies of one machine apart")
+	f.IntVar(&o.Epoch, "restart-epoch", -1, "0 for the first process, 1 and more for one that takes over; -1 for whichever it is")
+	f.BoolVar(&o.SkipNoParent, "skip-hot-restart-on-no-parent", false, "start afresh if there is nothing to take over from")
+	f.BoolVar(&o.Disable, "disable-hot-restart", false, "ignore --socket-path")
+	drain, shutdown := takeOverTimes(cmd)
+	return func() (app.RestartFlags, time.Duration) {
+		o.ParentShutdownSeconds = *shutdown
+		return o, seconds(drain)
+	}
 }
 
 // awayFlags are those of a proxy whose control plane is on another machine.
@@ -227,6 +257,7 @@ func gatewayCommand() *cobra.Command {
 	var o app.GatewayOptions
 	var log logFlags
 	var labels []string
+	var restart func() (app.RestartFlags, time.Duration)
 	cmd := &cobra.Command{
 		Use:   "gateway",
 		Short: "Run a gateway for Gateway resources that select istio: ingressgateway",
@@ -240,6 +271,7 @@ func gatewayCommand() *cobra.Command {
 				return err
 			}
 			o.Dir, o.Namespace, o.Log = dirFlag(cmd), namespaceFlag(cmd), log.options()
+			o.Restart, o.DrainTime = restart()
 			return app.RunGateway(cmd.Context(), o)
 		},
 	}
@@ -248,6 +280,7 @@ func gatewayCommand() *cobra.Command {
 	f.StringVar(&o.Bind, "bind-address", "127.0.0.1", "the address at which to take it; 0.0.0.0 for every one of the machine")
 	f.StringVar(&o.ServiceAccount, "service-account", "default", "the identity's service account")
 	awayFlags(cmd, &o.Away)
+	restart = restartFlags(cmd)
 	f.StringVar(&o.Name, "name", "istio-ingressgateway", "the gateway's name")
 	f.StringArrayVar(&labels, "label", []string{"istio=ingressgateway"}, "a label by which Gateway resources select it, NAME=VALUE")
 	log.add(cmd)
@@ -282,6 +315,7 @@ func agentCommand() *cobra.Command {
 func bootstrapCommand() *cobra.Command {
 	var o app.BootstrapOptions
 	var log logFlags
+	var restart func() (app.RestartFlags, time.Duration)
 	cmd := &cobra.Command{
 		Use:     "envoy -c FILE",
 		Short:   "Run a proxy from an Envoy bootstrap file",
@@ -289,9 +323,11 @@ func bootstrapCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Log = log.options()
+			o.Restart, o.DrainTime = restart()
 			return app.RunBootstrap(cmd.Context(), o)
 		},
 	}
+	restart = restartFlags(cmd)
 	cmd.Flags().StringVarP(&o.File, "config-path", "c", "", "the bootstrap file, YAML or JSON")
 	log.add(cmd)
 	if err := cmd.MarkFlagRequired("config-path"); err != nil {
@@ -320,6 +356,16 @@ func demoCommand() *cobra.Command {
 	f.IntVar(&o.ControlPort, "control-port", 15010, "the control plane's first port; it takes +0, +2 and +4")
 	f.BoolVar(&o.Check, "check", false, "try everything, print what was seen, end; fail if anything did")
 	return cmd
+}
+
+// sidecarProcessCommand is what `lateen run` starts when its sidecar is restarted. It is not for people.
+func sidecarProcessCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:    app.SidecarCommand,
+		Hidden: true,
+		Args:   cobra.NoArgs,
+		RunE:   func(cmd *cobra.Command, _ []string) error { return app.RunSidecar(cmd.Context()) },
+	}
 }
 
 // sampleCommand runs a sample application's program, so that the demo needs

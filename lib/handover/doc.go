@@ -7,7 +7,10 @@
 // Relieve nothing has changed for the old process; if the new one fails, or dies, the old one goes on. If the old one
 // dies the new one has the sockets, and the post.
 //
-// Goroutines: none is started. Every method is called by one goroutine at a time.
+// Send and Receive are for processes that have a connection of their own, to tell each other what they like and pass
+// descriptors.
+//
+// Goroutines: none is started. Every method of a Post is called by one goroutine at a time.
 //
 // May import: nothing of ours.
 package handover

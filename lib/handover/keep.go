@@ -111,7 +111,7 @@ func (p *Post) giveSome(c *net.UnixConn, sockets []Socket, more bool) error {
 		}
 	}()
 	for _, s := range sockets {
-		fd, err := copyOf(s.Listener)
+		fd, err := Copy(s.Listener)
 		if err != nil {
 			return fmt.Errorf("socket %q: %w", s.Key, err)
 		}
@@ -121,10 +121,10 @@ func (p *Post) giveSome(c *net.UnixConn, sockets []Socket, more bool) error {
 	return send(c, m, fds)
 }
 
-// copyOf duplicates a listener's descriptor. os.File's way of doing that would make the socket block, for the one who
-// accepts from it, too.
-func copyOf(ln net.Listener) (int, error) {
-	sc, ok := ln.(syscall.Conn)
+// Copy duplicates the descriptor of a listener or a connection. os.File's way of doing that would make the socket block,
+// for the one who uses it, too.
+func Copy(of any) (int, error) {
+	sc, ok := of.(syscall.Conn)
 	if !ok {
 		return 0, errors.New("it has no descriptor")
 	}
@@ -134,7 +134,7 @@ func copyOf(ln net.Listener) (int, error) {
 	}
 	var fd int
 	var derr error
-	if err := rc.Control(func(of uintptr) { fd, derr = unix.FcntlInt(of, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
+	if err := rc.Control(func(old uintptr) { fd, derr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
 		return 0, err
 	}
 	return fd, derr

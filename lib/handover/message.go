@@ -38,6 +38,9 @@ const (
 	wantRelief  = "relief"
 )
 
+// ErrGone means that the other process has closed its end.
+var ErrGone = errors.New("message: the other process has gone")
+
 // parse reads a message.
 func parse(b []byte, files int) (message, error) {
 	var m message
@@ -58,12 +61,20 @@ func parse(b []byte, files int) (message, error) {
 // send writes a message with descriptors.
 func send(c *net.UnixConn, m message, fds []int) error {
 	m.Version = version
+	return Send(c, m, fds...)
+}
+
+// Send writes a message, as JSON, with descriptors, which stay the caller's. Several goroutines may send at a time.
+func Send(c *net.UnixConn, m any, fds ...int) error {
 	b, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("message: %w", err)
 	}
 	if len(b) > maxMessage {
 		return fmt.Errorf("message: %d bytes are too many", len(b))
+	}
+	if len(fds) > maxFiles+1 {
+		return fmt.Errorf("message: %d descriptors are too many", len(fds))
 	}
 	var rights []byte
 	if len(fds) > 0 {
@@ -75,29 +86,53 @@ func send(c *net.UnixConn, m message, fds []int) error {
 	return nil
 }
 
-// receive reads a message and its descriptors, which are closed if it can't be understood.
+// receive reads a message of ours and its descriptors, which are closed if it can't be understood.
 func receive(c *net.UnixConn) (message, []*os.File, error) {
-	b, oob := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*(maxFiles+1)))
-	n, oobn, flags, _, err := c.ReadMsgUnix(b, oob)
+	b, files, err := read(c)
 	if err != nil {
-		return message{}, nil, fmt.Errorf("message: %w", err)
+		return message{}, nil, err
 	}
-	files, err := filesOf(oob[:oobn])
-	var m message
-	switch {
-	case err != nil:
-	case n == 0:
-		err = errors.New("message: the other process has gone")
-	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
-		err = errors.New("message: too long")
-	default:
-		m, err = parse(b[:n], len(files))
-	}
+	m, err := parse(b, len(files))
 	if err != nil {
 		closeFiles(files)
 		return message{}, nil, err
 	}
 	return m, files, nil
+}
+
+// Receive reads a message that Send wrote, and its descriptors, which are closed if it can't be understood.
+func Receive(c *net.UnixConn, into any) ([]*os.File, error) {
+	b, files, err := read(c)
+	if err == nil {
+		err = json.Unmarshal(b, into)
+	}
+	if err != nil {
+		closeFiles(files)
+		return nil, fmt.Errorf("message: %w", err)
+	}
+	return files, nil
+}
+
+// read reads one message.
+func read(c *net.UnixConn) ([]byte, []*os.File, error) {
+	b, oob := make([]byte, maxMessage+1), make([]byte, unix.CmsgSpace(4*(maxFiles+1)))
+	n, oobn, flags, _, err := c.ReadMsgUnix(b, oob)
+	if err != nil {
+		return nil, nil, fmt.Errorf("message: %w", err)
+	}
+	files, err := filesOf(oob[:oobn])
+	switch {
+	case err != nil:
+	case n == 0:
+		err = ErrGone
+	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
+		err = errors.New("message: too long")
+	}
+	if err != nil {
+		closeFiles(files)
+		return nil, nil, err
+	}
+	return b[:n], files, nil
 }
 
 func filesOf(oob []byte) ([]*os.File, error) {

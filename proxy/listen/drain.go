@@ -209,6 +209,11 @@ func (s *Server) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended = true
+	if s.holding {
+		// The process before this one goes on with the sockets, which are to be left as they are.
+		s.stopLocked(false, (*active).release)
+		return
+	}
 	s.stopLocked(false, stopSocket)
 }
 

@@ -207,7 +207,10 @@ func (s *Server) Unreserve(listener string) {
 func (s *Server) unreserveLocked(listener string) {
 	if r := s.reserved[listener]; r != nil {
 		delete(s.reserved, listener)
-		if !r.given {
+		switch {
+		case s.holding && s.ended:
+			r.release()
+		case !r.given:
 			s.closeSockets(r)
 		}
 	}

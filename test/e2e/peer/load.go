@@ -31,7 +31,8 @@ type load struct {
 const pace = 5 * time.Millisecond
 
 // startLoad starts the load of a command. Kinds: "" requests over kept
-// connections, "fresh" a connection for each, "one" all over one connection
+// connections, "fresh" a connection for each, "h2" over HTTP/2, "bytes" an
+// exchange over TCP with a connection for each, "one" all over one connection
 // that must stay, "tcp" and "ws" one stream that must stay.
 func startLoad(c command) *load {
 	l := &load{hits: map[string]int{}}
@@ -39,9 +40,19 @@ func startLoad(c command) *load {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.DisableKeepAlives = c.Kind == "fresh"
 	t.MaxIdleConnsPerHost = max(c.Workers, 1)
+	if c.Kind == "h2" {
+		t.Protocols = new(http.Protocols)
+		t.Protocols.SetUnencryptedHTTP2(true)
+	}
 	for range max(c.Workers, 1) {
 		switch c.Kind {
-		case "", "fresh":
+		case "bytes":
+			l.worker(func(ctx context.Context) (string, error) {
+				s := &stream{c: c}
+				defer s.close()
+				return s.exchange(ctx)
+			})
+		case "", "fresh", "h2":
 			l.worker(func(ctx context.Context) (string, error) { return get(ctx, t, c) })
 		default:
 			s := &stream{c: c}
@@ -149,6 +160,12 @@ func (s *stream) exchange(ctx context.Context) (string, error) {
 		s.conn.Close()
 	}
 	return who, s.lost
+}
+
+func (s *stream) close() {
+	if s.conn != nil {
+		s.conn.Close()
+	}
 }
 
 func (s *stream) open(ctx context.Context) error {
