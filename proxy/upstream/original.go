@@ -25,12 +25,14 @@ func (c *Cluster) original(addr netip.AddrPort) *Host {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
-		return nil
-	}
 	h := c.hosts[key]
 	if h == nil {
 		h = newHost(c, key, &plan.Endpoint{Address: plan.Address{IP: addr}, Weight: 1, TransportSocket: -1})
+		if c.closed {
+			// A request that was routed by the plan before, which had this cluster, is served by it: nobody else will use the host.
+			h.remove()
+			return h
+		}
 		c.hosts[key] = h
 		c.Stats.Inc(0, MembershipChange)
 	}

@@ -184,6 +184,10 @@ func TestOriginalDestinationsComeAndGo(t *testing.T) {
 		if left != 0 {
 			t.Errorf("%d unused hosts are left", left)
 		}
+		r.apply()
+		if h := c.Pick(&choice); h == nil || h.Addr().String() != "10.9.9.9:443" {
+			t.Errorf("a request that was routed to the cluster before it was removed gets %v", h)
+		}
 	})
 }
 
