@@ -113,7 +113,7 @@ func (t *sidecarTask) config(scopes scopesOf, files []*os.File, d *programDialer
 			f.Close() // what is used are copies
 		}
 	}()
-	t.Joined.away, t.Joined.adminPort = t.Away.Control != "", t.AdminPort
+	t.Joined.away, t.Joined.adminPort, t.Joined.group = t.Away.Control != "", t.AdminPort, t.Away.Group
 	c := sidecarConfig(&t.Joined, scopes)
 	c.AccessLog = t.LogFile
 	c.DrainTime, c.Restart = t.DrainTime, dataplane.RestartOptions{Path: t.Post, Shutdown: t.Shutdown}
