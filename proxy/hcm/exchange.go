@@ -2,6 +2,7 @@ package hcm
 
 import (
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
@@ -219,6 +220,7 @@ func (s *stream) judge() (o outcome, again bool) {
 		Ratelimited: s.resp.Has(header.XEnvoyRatelimited),
 	}}
 	if r.retry.Wants(&o.Outcome) && s.grant(&o) {
+		o.wait = r.retry.ResetAfter(&o.Outcome, time.Now(), rand.Uint64())
 		return o, true
 	}
 	if r.retry.Retries() > 0 && code < 500 {

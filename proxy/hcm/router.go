@@ -292,6 +292,7 @@ type outcome struct {
 	unsent  bool // nothing of the request was taken, so what there is of the body is all of what was read
 	timeout telemetry.ResponseFlags
 	detail  string
+	wait    time.Duration // before the next try, as the response asks for; 0 leaves it to the policy
 }
 
 // grant decides whether to try once more.
@@ -327,7 +328,10 @@ func (s *stream) pause(o *outcome) bool {
 		return true
 	}
 	r := &s.router
-	wait := r.retry.Backoff(rand.Uint64())
+	wait := o.wait
+	if wait == 0 {
+		wait = r.retry.Backoff(rand.Uint64())
+	}
 	if r.deadline != 0 {
 		wait = min(wait, max(0, r.deadline.Sub(sock.Now())))
 	}

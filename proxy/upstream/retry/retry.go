@@ -203,6 +203,34 @@ func (s *State) Take() bool {
 	return true
 }
 
+// ResetAfter is how long to wait because the response says so in one of the policy's headers, which are looked at in their
+// order: rate_limited_retry_back_off. 0 means that none says so, or only for longer than the policy allows. random are fresh
+// random bits, by which the time is up to half as long again, so that not all come back at once.
+func (s *State) ResetAfter(o *Outcome, now time.Time, random uint64) time.Duration {
+	if s.policy == nil || o.Head == nil {
+		return 0
+	}
+	for i := range s.policy.RateLimitedHeaders {
+		h := &s.policy.RateLimitedHeaders[i]
+		v, ok := h.Name.Of(o.Head)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(string(v), 10, 32)
+		if err != nil {
+			continue
+		}
+		wait := time.Duration(n) * time.Second
+		if h.UnixTime {
+			wait = time.Unix(int64(n), 0).Sub(now)
+		}
+		if wait > 0 && wait <= s.policy.RateLimitedMax {
+			return wait + time.Duration(random%(uint64(wait)/2+1))
+		}
+	}
+	return 0
+}
+
 // Defaults of the backoff.
 const (
 	defaultBase = 25 * time.Millisecond

@@ -54,6 +54,36 @@ func TestWants(t *testing.T) {
 	}
 }
 
+func TestResetAfter(t *testing.T) {
+	now := time.Unix(1000, 0)
+	policy := &plan.RetryPolicy{On: plan.Retry5xx, NumRetries: 1, RateLimitedMax: 10 * time.Second, RateLimitedHeaders: []plan.RateLimitedHeader{
+		{Name: plan.NewHeaderName("retry-after")}, {Name: plan.NewHeaderName("x-reset"), UnixTime: true}}}
+	for _, tc := range []struct {
+		what string
+		head head
+		want time.Duration
+	}{
+		{"seconds", head{"retry-after": "4", "x-reset": "1007"}, 4 * time.Second},
+		{"a time", head{"x-reset": "1007"}, 7 * time.Second},
+		{"too long, and then one that isn't", head{"retry-after": "11", "x-reset": "1007"}, 7 * time.Second},
+		{"a time that has passed", head{"x-reset": "999"}, 0},
+		{"no number", head{"retry-after": "Tue, 24 Nov 2026 00:00:00 GMT"}, 0},
+		{"no header", head{}, 0},
+	} {
+		var s State
+		s.Init(policy, head{})
+		for _, random := range []uint64{0, 1 << 40, 1<<64 - 1} {
+			if got := s.ResetAfter(&Outcome{Head: tc.head}, now, random); got < tc.want || got > tc.want*3/2 {
+				t.Errorf("%s: %v", tc.what, got)
+			}
+		}
+	}
+	var s State
+	if got := s.ResetAfter(&Outcome{Head: head{"retry-after": "4"}}, now, 0); got != 0 {
+		t.Errorf("without a policy: %v", got)
+	}
+}
+
 func TestTakeAndBackoff(t *testing.T) {
 	var s State
 	s.Init(&plan.RetryPolicy{On: plan.Retry5xx, NumRetries: 2, BackoffBase: 10 * time.Millisecond, BackoffMax: 15 * time.Millisecond}, head{})
