@@ -272,13 +272,24 @@ func (l *Ledger) result(clients []uint64, revision uint64) WaitResult {
 	return result
 }
 
-// refusalsLocked are the refusals in force that came with the revision or
-// later.
+// refusalsLocked are the refusals in force of what the revision may have brought:
+// of resources that the client had taken, or refused otherwise, before.
 func (r *record) refusalsLocked(revision uint64) (out []RefusedBy) {
 	for _, t := range r.types {
-		recent := slices.ContainsFunc(t.view.Refused, func(ref machine.Refusal) bool { return ref.Revision >= revision })
-		if recent && t.nack != nil {
-			out = append(out, RefusedBy{Client: *r.client, TypeURL: t.view.TypeURL, Nack: *t.nack})
+		from := len(out)
+		for _, ref := range t.view.Refused {
+			if one := Refused(ref); !one.Blames(revision) {
+				continue
+			}
+			i := slices.IndexFunc(out[from:], func(o RefusedBy) bool { return o.Nack.Reason == ref.Reason })
+			if i < 0 {
+				i = len(out) - from
+				out = append(out, RefusedBy{Client: *r.client, TypeURL: t.view.TypeURL, Nack: Nack{Reason: ref.Reason, Revision: ref.Revision}})
+				if t.nack != nil {
+					out[from+i].Nack.Time = t.nack.Time
+				}
+			}
+			out[from+i].Nack.Names = append(out[from+i].Nack.Names, ref.Name)
 		}
 	}
 	return out

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -152,4 +153,33 @@ func TestHistoryIsThinned(t *testing.T) {
 	if _, has := c.HasSince(10_001); has {
 		t.Error("it has what has not been made")
 	}
+}
+
+// Who waits for a revision is told of the refusals that it may have caused, each
+// with the words that go with it, and of no others.
+func TestWaitTellsWhatTheRevisionCaused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, p, _ := newFake(Limits{})
+		w := open(t.Context(), s)
+		w.ask("a", xds.ClusterType, "")
+		w.ask("", xds.ClusterType, (<-w.out).Nonce)
+		synctest.Wait()
+		for i, reason := range []string{"a: not this", "a: nor that"} {
+			revision := uint64(i + 2)
+			p.set(revision, fmt.Sprint(revision))
+			w.refuse(xds.ClusterType, (<-w.out).Nonce, reason)
+			synctest.Wait()
+			got, err := s.Ledger().WaitRevision(t.Context(), revision)
+			if err != nil || len(got.Refused) != 1 || got.Refused[0].Nack.Reason != reason || !slices.Equal(got.Refused[0].Nack.Names, []string{"a"}) ||
+				got.Refused[0].Nack.Revision != revision || got.Refused[0].Nack.Time.IsZero() {
+				t.Errorf("revision %d: %+v, %v", revision, got, err)
+			}
+		}
+		if got, err := s.Ledger().WaitRevision(t.Context(), 1); err != nil || len(got.Refused) != 0 || got.Acked != 1 {
+			t.Errorf("of what it took it refused %+v, %v", got, err)
+		}
+		w.done()
+		<-w.err
+		s.Close()
+	})
 }
