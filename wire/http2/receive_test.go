@@ -192,3 +192,21 @@ func TestReceiverHearsTheEnd(t *testing.T) {
 		t.Errorf("%d streams are left", n)
 	}
 }
+
+// TestWindowGrowsForThoseWhoRead opens a stream's window with nothing waiting, when it doubles, and with half of it
+// waiting for a slow peer on the other side, when it doesn't.
+func TestWindowGrowsForThoseWhoRead(t *testing.T) {
+	near, _ := pipe(t)
+	c := NewClient(near, Config{StreamWindow: 8 << 20})
+	s := newStream(c, 1)
+	half := firstWindow / 2
+	if s.ackLocked(half); s.window != 2*firstWindow {
+		t.Errorf("with nothing waiting the window becomes %d, want %d", s.window, 2*firstWindow)
+	}
+	s.held = firstWindow
+	left := s.recvLeft
+	if s.ackLocked(2 * half); s.window != 2*firstWindow || s.recvLeft != left+2*int64(half) {
+		t.Errorf("with %d waiting the window becomes %d, want %d, and %d bytes more may come, want %d", s.held, s.window, 2*firstWindow,
+			s.recvLeft-left, 2*half)
+	}
+}
