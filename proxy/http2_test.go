@@ -98,12 +98,12 @@ func TestSlowClientHoldsUpNobody(t *testing.T) {
 	}
 }
 
-// TestPingsAreNoActivity: a client that only sends PINGs is idle.
+// TestPingsAreNoActivity: a client that only sends PINGs is idle. It is told before its connection ends.
 func TestPingsAreNoActivity(t *testing.T) {
 	b := newBed(t)
 	b.cluster("echo", server2(t, echo))
 	m := manager(t, b.route("/", "echo"))
-	m.Timeouts.Idle = 300 * time.Millisecond
+	m.Timeouts.Idle, m.Timeouts.Drain = 300*time.Millisecond, 300*time.Millisecond
 	b.listen(m)
 	_, fr := b.frames()
 	fr.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
@@ -124,7 +124,7 @@ func TestPingsAreNoActivity(t *testing.T) {
 			}
 		}
 	})
-	pings := 0
+	pings, told := 0, false
 	for {
 		f, err := fr.ReadFrame()
 		if errors.Is(err, os.ErrDeadlineExceeded) {
@@ -133,11 +133,17 @@ func TestPingsAreNoActivity(t *testing.T) {
 		if err != nil {
 			break
 		}
-		if _, ok := f.(*http2.PingFrame); ok {
+		switch f := f.(type) {
+		case *http2.PingFrame:
 			pings++
+		case *http2.GoAwayFrame:
+			told = f.ErrCode == http2.ErrCodeNo
 		}
 	}
 	if pings == 0 {
 		t.Error("no PING was answered")
+	}
+	if !told {
+		t.Error("the connection ended without a GOAWAY")
 	}
 }

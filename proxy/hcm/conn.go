@@ -167,7 +167,16 @@ func (c *conn) serve2() error {
 			c.http2.Drain()
 			return true
 		}
-		return c.http2.Streams() > 0
+		if c.http2.Streams() > 0 {
+			return true
+		}
+		now := sock.Now()
+		if t.leaving == 0 {
+			// The client learns it before it uses the connection again: RFC 9113 section 9.1. It may take drain_timeout.
+			t.leaving = now.Add(c.m.cfg.Timeouts.Drain)
+			c.http2.Drain()
+		}
+		return now < t.leaving
 	}
 	t.timeout = c.m.cfg.Timeouts.Idle
 	c.acc.OnDrain(func(bool) { c.ask() })
@@ -219,6 +228,8 @@ type transport2 struct {
 	idled   *atomic.Int64
 	// idle is asked when the timeout has passed; it reports whether to go on.
 	idle func() bool
+	// leaving is when a connection ends that has been idle for the timeout, if the client doesn't end it; 0 before.
+	leaving sock.Instant
 }
 
 func (t *transport2) Read(p []byte) (int, error) {
@@ -228,7 +239,7 @@ func (t *transport2) Read(p []byte) (int, error) {
 			if from == 0 {
 				from = sock.Now()
 			}
-			t.conn.SetReadDeadline(from.Add(t.timeout))
+			t.conn.SetReadDeadline(max(from.Add(t.timeout), t.leaving))
 		}
 		n, err := t.conn.Read(p)
 		if n == 0 && wokenUp(err) && t.idle() {
