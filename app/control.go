@@ -221,7 +221,7 @@ func (c *control) buildSources() error {
 func (c *control) build(state string) error {
 	var err error
 	if c.workloads, err = workload.Open(workload.Options{File: filepath.Join(state, "workloads.json"),
-		Prefix: workloadPrefix(c.o.Port), Alive: processAlive, InUse: addressInUse}); err != nil {
+		Prefix: workloadPrefix(c.o.Port), Process: processName, InUse: addressInUse}); err != nil {
 		return err
 	}
 	if err := c.openAuthority(filepath.Join(state, "ca")); err != nil {

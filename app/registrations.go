@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -242,20 +243,36 @@ func (r *registrations) leave(w http.ResponseWriter, q *http.Request) {
 	writeJSON(w, struct{}{})
 }
 
-// processAlive tells whether a process exists, whoever owns it. One that only
-// waits for its parent to take note of its end does not.
-func processAlive(pid int) bool {
+// processName names a process, whoever owns it, by its number and when it began; ""
+// if there is none. One that only waits for its parent to take note of its end is none.
+func processName(pid int) string {
 	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {
-		// The name in parentheses may hold anything; the state follows it.
-		_, state, _ := bytes.Cut(b[bytes.LastIndexByte(b, ')')+1:], []byte(" "))
-		return !bytes.HasPrefix(state, []byte("Z")) && !bytes.HasPrefix(state, []byte("X"))
+		return processBegun(b)
 	}
 	p, err := os.FindProcess(pid)
 	if err != nil {
-		return false
+		return ""
 	}
-	err = p.Signal(syscall.Signal(0))
-	return err == nil || errors.Is(err, os.ErrPermission)
+	if err = p.Signal(syscall.Signal(0)); err == nil || errors.Is(err, os.ErrPermission) {
+		return strconv.Itoa(pid)
+	}
+	return ""
+}
+
+// processBegun reads /proc/PID/stat (proc_pid_stat(5)): the state is field 3, when the process began, in ticks since the
+// machine did, field 22. The boot is part of the name, as numbers and ticks begin anew with it.
+func processBegun(stat []byte) string {
+	// The name in parentheses, field 2, may hold anything.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	const state, begun = 3 - 3, 22 - 3
+	if len(fields) <= begun || fields[state] == "Z" || fields[state] == "X" {
+		return ""
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return fields[begun]
+	}
+	return strings.TrimSpace(string(boot)) + "/" + fields[begun]
 }
 
 // addressInUse tells whether a proxy of another mesh on this machine has an

@@ -61,6 +61,9 @@ type Registration struct {
 	// Network the one that it is on.
 	Group   string `json:"group,omitempty"`
 	Network string `json:"network,omitempty"`
+	// Process tells the process from others that have had its PID; "" for one of
+	// which that is not known.
+	Process string `json:"process,omitempty"`
 }
 
 // Group is the WorkloadGroup that an entry is said to come from.
@@ -80,11 +83,14 @@ type Options struct {
 	File string
 	// Prefix for addresses; DefaultPrefix.
 	Prefix netip.Prefix
-	// Grace is how long a workload stays after its proxy has gone, if its
-	// process may still be there; 10 s.
+	// Grace is how long a workload stays after its proxy has gone, if nobody can
+	// say whether its process is still there; 10 s. One whose process is there
+	// stays: its proxy serves, and comes back as soon as the machine lets it.
 	Grace time.Duration
-	// Alive tells whether a process of this machine exists.
-	Alive func(pid int) bool
+	// Process names a process of this machine, so that another one with the same
+	// number gets another name; "" if there is none of that number. nil knows
+	// of no process.
+	Process func(pid int) string
 	// InUse tells whether somebody else on this machine, another mesh say, uses
 	// an address; nil asks nobody.
 	InUse func(netip.Addr) bool
@@ -124,9 +130,6 @@ func Open(o Options) (*Registry, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	if o.Alive == nil {
-		o.Alive = func(int) bool { return true }
-	}
 	if !o.Prefix.Addr().Is4() {
 		return nil, fmt.Errorf("workload addresses: %s is no IPv4 prefix", o.Prefix)
 	}
@@ -137,11 +140,11 @@ func Open(o Options) (*Registry, error) {
 		return nil, err
 	}
 	for _, reg := range saved {
-		if reg.PID != 0 && !o.Alive(reg.PID) {
-			continue
-		}
 		reg.Connected = time.Time{}
-		r.entries[reg.ID] = &entry{Registration: reg, gone: o.Now().Add(o.Grace)}
+		e := &entry{Registration: reg, gone: o.Now().Add(o.Grace)}
+		if r.process(e) != ended {
+			r.entries[reg.ID] = e
+		}
 	}
 	return r, nil
 }
@@ -176,6 +179,9 @@ func (r *Registry) Register(q Request) (Registration, error) {
 		return Registration{}, fmt.Errorf("%w of %s: %w", ErrRequest, reg.ID, err)
 	}
 	reg.Address = address
+	if reg.PID != 0 && r.o.Process != nil {
+		reg.Process = r.o.Process(reg.PID)
+	}
 	r.entries[reg.ID] = &entry{Registration: reg, gone: r.o.Now().Add(r.o.Grace)}
 	return reg, r.changedLocked()
 }
@@ -276,8 +282,8 @@ func (r *Registry) Connect(id string) error {
 }
 
 // Disconnect notes that a stream of the workload's proxy has ended. After the
-// last one the workload goes: at once if its process has ended, else after the
-// grace.
+// last one the workload goes: when its process has ended, or after the grace if
+// nobody knows of a process.
 func (r *Registry) Disconnect(id string) error {
 	return r.update(id, func(e *entry) bool {
 		if e.streams--; e.streams > 0 {

@@ -50,19 +50,25 @@ func (r *Registry) present() (objects map[config.Key]*config.Object, revision ui
 	defer r.mu.Unlock()
 	now, dropped := r.o.Now(), false
 	for id, e := range r.entries {
-		switch {
-		case e.gone.IsZero():
-		case !e.gone.After(now) || r.endedLocked(e):
+		if e.gone.IsZero() {
+			continue
+		}
+		p := r.process(e)
+		if p == ended || p == unknown && !e.gone.After(now) {
 			delete(r.entries, id)
 			dropped = true
+			continue
+		}
+		look := e.gone
+		switch {
+		case p == unknown:
+		case e.gone.After(now):
+			look = now.Add(aliveInterval)
 		default:
-			look := e.gone
-			if soon := now.Add(aliveInterval); e.PID != 0 && soon.Before(look) {
-				look = soon
-			}
-			if next.IsZero() || look.Before(next) {
-				next = look
-			}
+			look = now.Add(awayInterval)
+		}
+		if next.IsZero() || look.Before(next) {
+			next = look
 		}
 	}
 	if dropped {
@@ -75,12 +81,33 @@ func (r *Registry) present() (objects map[config.Key]*config.Object, revision ui
 
 // aliveInterval is how soon the end of a process is noticed whose proxy has
 // gone. A process that was killed closes its stream while it is still there.
-const aliveInterval = 20 * time.Millisecond
+// awayInterval is that of one whose proxy has been away for the grace.
+const (
+	aliveInterval = 20 * time.Millisecond
+	awayInterval  = time.Second
+)
+
+// process is what is known of the process of a workload without a proxy.
+type process uint8
+
+const (
+	unknown process = iota
+	there
+	ended
+)
+
+func (r *Registry) process(e *entry) process {
+	if e.PID == 0 || r.o.Process == nil {
+		return unknown
+	}
+	if now := r.o.Process(e.PID); now == "" || e.Process != "" && now != e.Process {
+		return ended
+	}
+	return there
+}
 
 // endedLocked says that the process of a workload without a proxy has ended.
-func (r *Registry) endedLocked(e *entry) bool {
-	return e.streams == 0 && e.PID != 0 && !r.o.Alive(e.PID)
-}
+func (r *Registry) endedLocked(e *entry) bool { return e.streams == 0 && r.process(e) == ended }
 
 func difference(old, now map[config.Key]*config.Object) []source.Change {
 	var changes []source.Change
