@@ -102,13 +102,36 @@ func (l *Ledger) update(stream uint64, at standing) {
 		}
 	}
 	if r.acked != at.acked || at.nack != nil {
-		if r.acked != at.acked {
-			r.history = append(thinned(r.history), Reached{Revision: at.acked, Time: now})
-			l.changes.reached(r, at.acked, now)
-		}
-		r.acked = at.acked
-		l.moveLocked()
+		l.ackedLocked(r, at.acked, now)
 	}
+}
+
+// ackedLocked notes which revision a client has all of.
+func (l *Ledger) ackedLocked(r *record, acked uint64, now time.Time) {
+	if r.acked != acked {
+		r.history = append(thinned(r.history), Reached{Revision: acked, Time: now})
+		l.changes.reached(r, acked, now)
+	}
+	r.acked = acked
+	l.moveLocked()
+}
+
+// advance notes that a revision brought a client nothing that it did not have.
+func (l *Ledger) advance(stream, revision uint64) {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r := l.clients[stream]
+	if r == nil {
+		return
+	}
+	for _, t := range r.types {
+		if !synced(&t.view) {
+			t.since = now
+		}
+		t.view.WantedRevision, t.view.AckedRevision = revision, revision
+	}
+	l.ackedLocked(r, revision, now)
 }
 
 // thinned makes room in a history that is full: of what is older than the newest

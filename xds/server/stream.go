@@ -356,8 +356,19 @@ func (st *stream) retarget() (err error) {
 		st.changed = state.Changed
 	}
 	st.state = state
-	st.tookLocked(st.machine.Target(state), "", nil)
+	out := st.machine.Target(state)
+	if out.Same && st.release == nil {
+		st.sameLocked()
+		return nil
+	}
+	st.tookLocked(out, "", nil)
 	return nil
+}
+
+// sameLocked is tookLocked for a revision that brings the client nothing.
+func (st *stream) sameLocked() {
+	st.observed, st.pushed = st.state.Revision, false
+	st.server.ledger.advance(st.client.Stream, st.state.Revision)
 }
 
 // tookLocked does what a step of the machine leads to.

@@ -199,7 +199,7 @@ func meshFiles(s scenario) map[string][]string {
 	add(changeRoute, changedRoute("mk-0-mk"))
 	if s.churn > 0 {
 		for k := range churning {
-			add(churnFile(k), churnService(s, k, "10.252.0.1"))
+			add(churnFile(k), churnService(s, k, churnAddress(1<<16-1)))
 		}
 	}
 	return files

@@ -88,6 +88,9 @@ type Out struct {
 	Frames []*Frame
 	Nack   *Nack
 	Demand *Demand
+	// Same says that nothing but the revision has changed: the client has, or has
+	// refused, all of it.
+	Same bool
 }
 
 // Machine is the state of one stream.
@@ -143,9 +146,21 @@ func (m *Machine) Salt(salt string) { m.salt = salt }
 
 // Target replaces the state that the client shall have.
 func (m *Machine) Target(state *xds.State) Out {
+	was := m.state
 	m.state = state
+	changed := state.Set(xds.RouteType) != was.Set(xds.RouteType) // which keeps virtual hosts, whether subscribed to or not
 	for _, s := range m.types {
-		s.target = state.Set(s.url)
+		target := state.Set(s.url)
+		changed = changed || target != s.target || s.ackedRevision != was.Revision || s.inflight != nil
+		s.target = target
+	}
+	if !changed {
+		// The client rests with all of this: only the number is new. That is so for
+		// nearly all clients of a large mesh, whatever changes.
+		for _, s := range m.types {
+			s.ackedRevision = state.Revision
+		}
+		return Out{Same: true}
 	}
 	return Out{Frames: m.next()}
 }
