@@ -87,7 +87,7 @@ func (d *discovery) run(ctx context.Context) error {
 		} else {
 			d.retries.Reset()
 		}
-		rest.Reset(min(restFactor*time.Since(began), restAtMost))
+		rest.Reset(restAfter(time.Since(began)))
 	}
 }
 
@@ -177,13 +177,18 @@ func (e *translationError) report(m *controlMetrics, log *slog.Logger) {
 		"panic", e.value, "stack", e.stack)
 }
 
-// How long translation rests after each Snapshot: a multiple of what it took to
-// translate and to send, so that in a storm most of the time is left for hearing
-// from the clients.
-const (
-	restFactor = 5
-	restAtMost = 100 * time.Millisecond
-)
+// restAfter is how long translation rests after a Snapshot that took so long to
+// translate and to send: a multiple of it, so that in a storm most of the time is
+// left for hearing from the clients, but no longer than a change may wait that few
+// clients see; as long as it took where all of them see it.
+func restAfter(took time.Duration) time.Duration {
+	const (
+		factor      = 5
+		forFew      = 60 * time.Millisecond
+		forEveryone = 100 * time.Millisecond
+	)
+	return max(min(factor*took, forFew), min(took, forEveryone))
+}
 
 func (d *discovery) all() []*session {
 	d.mu.Lock()

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -53,6 +54,8 @@ type known struct {
 	id   int
 	refs []string
 	kind int // of refs
+	// demand says that refs is a table whose virtual hosts are asked for by name.
+	demand bool
 }
 
 func newCatalog() *catalog {
@@ -107,7 +110,7 @@ func (c *catalog) look(kind int, b body, h uint64) (*known, error) {
 	}
 	k = &known{id: c.id(kind, b.name)}
 	var err error
-	if k.refs, k.kind, err = references(kind, b); err != nil {
+	if err = k.read(kind, b.value); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", xds.ShortType(kinds[kind]), b.name, err)
 	}
 	c.mu.Lock()
@@ -116,38 +119,68 @@ func (c *catalog) look(kind int, b body, h uint64) (*known, error) {
 	return k, nil
 }
 
-// references are the names that a resource makes its client ask for.
-func references(kind int, b body) (names []string, of int, err error) {
+// read finds the names that a resource makes its client ask for.
+func (k *known) read(kind int, body []byte) error {
 	switch kind {
 	case clusters:
 		m := &clusterv3.Cluster{}
-		if err := proto.Unmarshal(b.value, m); err != nil {
-			return nil, 0, err
+		if err := proto.Unmarshal(body, m); err != nil {
+			return err
 		}
 		if m.GetType() != clusterv3.Cluster_EDS {
-			return nil, 0, nil
+			return nil
 		}
-		if name := m.GetEdsClusterConfig().GetServiceName(); name != "" {
-			return []string{name}, assignments, nil
+		name := m.GetEdsClusterConfig().GetServiceName()
+		if name == "" {
+			name = m.GetName()
 		}
-		return []string{m.GetName()}, assignments, nil
+		k.refs, k.kind = []string{name}, assignments
 	case listeners:
 		m := &listenerv3.Listener{}
-		if err := proto.Unmarshal(b.value, m); err != nil {
-			return nil, 0, err
+		if err := proto.Unmarshal(body, m); err != nil {
+			return err
 		}
-		names, err = routeTables(m)
-		return names, routes, err
+		var err error
+		k.refs, err = routeTables(m)
+		k.kind = routes
+		return err
 	case routes:
 		m := &routev3.RouteConfiguration{}
-		if err := proto.Unmarshal(b.value, m); err != nil {
-			return nil, 0, err
+		if err := proto.Unmarshal(body, m); err != nil {
+			return err
 		}
 		if m.GetVhds() != nil {
-			return []string{m.GetName()}, hosts, nil
+			k.refs, k.kind = []string{m.GetName()}, hosts
+			k.demand = m.GetMetadata().GetFilterMetadata()["lateen"].GetFields()["on_demand"].GetStringValue() == "true"
+		}
+	case hosts:
+		m := &routev3.VirtualHost{}
+		if err := proto.Unmarshal(body, m); err != nil {
+			return err
+		}
+		k.refs, k.kind = routedTo(m), clusters
+	}
+	return nil
+}
+
+// routedTo are the clusters that a virtual host sends requests to.
+func routedTo(m *routev3.VirtualHost) []string {
+	var names []string
+	add := func(name string) {
+		if name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
 		}
 	}
-	return nil, 0, nil
+	for _, r := range m.GetRoutes() {
+		add(r.GetRoute().GetCluster())
+		for _, w := range r.GetRoute().GetWeightedClusters().GetClusters() {
+			add(w.GetName())
+		}
+		for _, p := range r.GetRoute().GetRequestMirrorPolicies() {
+			add(p.GetCluster())
+		}
+	}
+	return names
 }
 
 // routeTables are the route configurations that a listener's filter chains ask

@@ -31,6 +31,9 @@ type client struct {
 	catalog *catalog
 	watch   *watch
 	want    [kindCount]int
+	// uses are the virtual hosts that it asks for by name, where the control plane
+	// says that it may; nil for clients that want all that there are.
+	uses []string
 	// resumes keeps the versions of what it holds, to tell them on the next
 	// stream.
 	resumes bool
@@ -245,21 +248,29 @@ func (c *client) setLocked(kind, id int, h uint64, version string, next *ask) {
 		return
 	}
 	// New references first, so that what both versions refer to is kept.
-	if k := c.catalog.of(h); k != nil {
-		for _, name := range k.refs {
-			next.kind = k.kind
-			if c.asked[k.kind][name]++; c.asked[k.kind][name] == 1 {
-				next.names = append(next.names, name)
-			}
+	for _, name := range c.refs(c.catalog.of(h), next) {
+		if c.asked[next.kind][name]++; c.asked[next.kind][name] == 1 {
+			next.names = append(next.names, name)
 		}
 	}
-	if k := c.catalog.of(old); k != nil {
-		for _, name := range k.refs {
-			next.kind = k.kind
-			c.asked[k.kind][name]--
-			next.gone = append(next.gone, name)
-		}
+	for _, name := range c.refs(c.catalog.of(old), next) {
+		c.asked[next.kind][name]--
+		next.gone = append(next.gone, name)
 	}
+}
+
+// refs are the names that the client asks for because of a body, of the kind that
+// it notes in next.
+func (c *client) refs(k *known, next *ask) []string {
+	switch {
+	case k == nil || len(k.refs) == 0 || k.kind == clusters && c.uses == nil:
+		return nil // it has all clusters
+	case k.demand:
+		next.kind = hosts
+		return c.uses
+	}
+	next.kind = k.kind
+	return k.refs
 }
 
 // forgetLocked leaves in next.gone those names that nothing refers to, and

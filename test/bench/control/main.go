@@ -63,6 +63,7 @@ func main() {
 	flag.BoolVar(&o.custom.scoped, "scoped", false, "that scenario has a Sidecar for each namespace")
 	flag.BoolVar(&o.custom.sotw, "sotw", false, "its clients speak the state-of-the-world protocol")
 	flag.BoolVar(&o.custom.ours, "ours", false, "its clients are Lateen's proxies instead of stock Envoys")
+	flag.BoolVar(&o.custom.onDemand, "on-demand", false, "its clients are Lateen's proxies that ask for what they use, a few names each")
 	flag.DurationVar(&o.custom.churn, "churn", 0, "and then 100 endpoint changes a second for so long")
 	flag.BoolVar(&o.custom.churnForAll, "churn-for-all", false, "of services that all clients see, whatever their Sidecar says")
 	flag.DurationVar(&o.chaos.lasts, "chaos", 0, "instead of measuring: replicas that are killed, clients that come and go, refuse, stall and attack, for so long")

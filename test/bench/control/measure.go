@@ -98,7 +98,9 @@ func (b *bench) prepare() error {
 	}
 	for i := range b.s.clients {
 		c := b.s.newClient(i, b.catalog, b.watch)
-		c.want = ref.counts(c)
+		if c.want, err = ref.counts(c); err != nil {
+			return err
+		}
 		b.clients = append(b.clients, c)
 	}
 	return nil

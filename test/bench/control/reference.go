@@ -56,26 +56,65 @@ func newReference(dir string, c *catalog) (*reference, error) {
 }
 
 // counts is how many resources of each kind the client shall have.
-func (r *reference) counts(c *client) (n [kindCount]int) {
-	state := r.translator.State(c.proxy)
-	for kind, typeURL := range kinds {
-		n[kind] = state.Set(typeURL).Len()
+func (r *reference) counts(c *client) (n [kindCount]int, err error) {
+	shall, err := r.shallHave(c)
+	for kind, list := range shall {
+		n[kind] = len(list)
 	}
-	return n
+	return n, err
+}
+
+// shallHave are the resources that the client must end with: all, or what
+// everybody is told with what it asks for and what that leads to.
+func (r *reference) shallHave(c *client) (shall [kindCount][]*xds.Resource, err error) {
+	state := r.translator.State(c.proxy)
+	set := func(kind int) *xds.Set { return state.Set(kinds[kind]) }
+	if c.uses == nil {
+		for kind := range kinds {
+			shall[kind] = slices.Collect(set(kind).All())
+		}
+		return shall, nil
+	}
+	if !set(hosts).OnDemand() {
+		return shall, fmt.Errorf("client %d is not on demand", c.index)
+	}
+	for _, name := range c.uses {
+		if one := set(hosts).Get(name); one != nil {
+			shall[hosts] = append(shall[hosts], one)
+		}
+	}
+	shall[listeners], shall[clusters] = slices.Collect(set(listeners).All()), slices.Collect(set(clusters).All())
+	for _, step := range []struct{ from, to int }{{listeners, routes}, {hosts, clusters}, {clusters, assignments}} {
+		for _, one := range shall[step.from] {
+			value := one.Body().GetValue()
+			k, err := r.catalog.look(step.from, body{name: one.Name, value: value}, hash(value))
+			if err != nil {
+				return shall, err
+			}
+			for _, name := range k.refs {
+				if next := set(step.to).Get(name); next != nil && k.kind == step.to && !slices.Contains(shall[step.to], next) {
+					shall[step.to] = append(shall[step.to], next)
+				}
+			}
+		}
+	}
+	return shall, nil
 }
 
 // check compares what the client has with what it shall have, and names the
 // first difference.
 func (r *reference) check(c *client) error {
+	shall, err := r.shallHave(c)
+	if err != nil {
+		return err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	state := r.translator.State(c.proxy)
 	for kind, typeURL := range kinds {
-		set := state.Set(typeURL)
-		if c.count[kind] != set.Len() {
-			return fmt.Errorf("client %d has %d resources of type %s and should have %d", c.index, c.count[kind], xds.ShortType(typeURL), set.Len())
+		if c.count[kind] != len(shall[kind]) {
+			return fmt.Errorf("client %d has %d resources of type %s and should have %d", c.index, c.count[kind], xds.ShortType(typeURL), len(shall[kind]))
 		}
-		for one := range set.All() {
+		for _, one := range shall[kind] {
 			id := r.catalog.id(kind, one.Name)
 			if id >= len(c.held[kind]) || c.held[kind][id] == 0 {
 				return fmt.Errorf("client %d lacks %s %q", c.index, xds.ShortType(typeURL), one.Name)

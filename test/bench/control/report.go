@@ -26,7 +26,7 @@ type figures struct {
 // the load.
 func istiod(s scenario) figures {
 	switch {
-	case s.sotw, s.ours, s.churn > 0:
+	case s.sotw, s.ours, s.onDemand, s.churn > 0:
 		return figures{}
 	case s.services == 1000 && s.clients == 1:
 		return figures{bytes: 4.23, full: 0.16, fullCPU: 0.18, rss: 205, endpoint: 138, endpointCPU: 0.05, route: 118, routeCPU: 0.02}
@@ -49,7 +49,7 @@ func istiod(s scenario) figures {
 // goals are what we want to reach.
 func goals(s scenario) figures {
 	change := figures{endpoint: 30, endpointCPU: 0.04, route: 100, routeCPU: 0.2}
-	if s.ours {
+	if s.ours || s.onDemand {
 		change.routeBytes = 4
 	}
 	with := func(f figures) figures {
@@ -57,7 +57,7 @@ func goals(s scenario) figures {
 		return f
 	}
 	switch {
-	case s.services == 10000 && s.clients == 1000 && s.scoped:
+	case s.services == 10000 && s.clients == 1000 && (s.scoped || s.onDemand):
 		return with(figures{full: 20, rss: 1024, churnP99: 100, churnCores: 0.5, ready: 3})
 	case s.services == 10000 && s.clients == 1:
 		return with(figures{full: 0.5, rss: 400, ready: 3})
@@ -144,7 +144,7 @@ func printCurve(out io.Writer, all []*result) {
 	var base *result
 	for _, r := range all {
 		s := r.scenario
-		if s.clients != 1 || s.scoped || s.sotw || s.ours {
+		if s.clients != 1 || s.scoped || s.sotw || s.ours || s.onDemand {
 			continue
 		}
 		if base == nil {

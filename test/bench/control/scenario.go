@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"lateen.dev/lateen/model"
+	"lateen.dev/lateen/translate"
 )
 
 // scenario is one mesh with its clients.
@@ -20,6 +21,9 @@ type scenario struct {
 	sotw bool
 	// ours makes the clients Lateen's proxies, stock Envoys otherwise.
 	ours bool
+	// onDemand makes them Lateen's proxies that ask for what they use: for few
+	// names each.
+	onDemand bool
 	// churn is for how long services change all the time.
 	churn time.Duration
 	// churnForAll makes them services that every client sees. Otherwise they are
@@ -38,6 +42,9 @@ func (s scenario) name() string {
 	}
 	if s.ours {
 		name += ", Lateen's proxies"
+	}
+	if s.onDemand {
+		name += ", on demand"
 	}
 	if s.churn > 0 {
 		name += ", churn"
@@ -69,6 +76,7 @@ func scenarios() []scenario {
 		{services: 5000, clients: 100},
 		{services: 10000, clients: 1},
 		{services: 10000, clients: 1000, scoped: true, churn: churn},
+		{services: 10000, clients: 1000, onDemand: true, churn: churn},
 		{services: 10000, clients: 1000, scoped: true, churn: churn, churnForAll: true},
 	}
 }
@@ -93,10 +101,14 @@ func (s scenario) newClient(i int, c *catalog, w *watch) *client {
 		Cluster: clusterName, Version: "envoy 1.38.0",
 	}
 	proxy.IPs = append(proxy.IPs, ip)
-	if s.ours {
+	if s.ours || s.onDemand {
 		metadata["LATEEN_VERSION"], metadata["LATEEN_VHDS"] = "bench", "true"
 		proxy.Metadata = map[string]string{"LATEEN_VHDS": "true"}
 		proxy.Flavor, proxy.Version = model.LateenProxy, "bench"
+	}
+	if s.onDemand {
+		metadata[translate.MetaOnDemand], metadata["ANNOTATIONS"] = "true", map[string]any{translate.OnDemandAnnotation: "true"}
+		proxy.Metadata[translate.MetaOnDemand], proxy.Annotations = "true", map[string]string{translate.OnDemandAnnotation: "true"}
 	}
 	fields, err := structpb.NewStruct(metadata)
 	if err != nil {
@@ -104,5 +116,27 @@ func (s scenario) newClient(i int, c *catalog, w *watch) *client {
 	}
 	node := &corev3.Node{Id: id, Cluster: name + "." + namespace, Metadata: fields, UserAgentName: "envoy",
 		UserAgentVersionType: &corev3.Node_UserAgentVersion{UserAgentVersion: "1.38.0"}}
-	return &client{index: i, sotw: s.sotw, node: node, proxy: proxy, catalog: c, watch: w}
+	return &client{index: i, sotw: s.sotw, node: node, proxy: proxy, catalog: c, watch: w, uses: s.uses(i)}
 }
+
+// uses are the virtual hosts that client i asks for: of the service that changes,
+// of two that churn and of some others. Nil for clients that do not ask.
+func (s scenario) uses(i int) []string {
+	if !s.onDemand {
+		return nil
+	}
+	const others = 7
+	list := []string{hostTable + "/" + changeHost}
+	if s.churn > 0 {
+		for _, k := range []int{i, i + 37} {
+			list = append(list, hostTable+"/"+churnHost(s, k%churning))
+		}
+	}
+	for j := range others {
+		list = append(list, hostTable+"/"+serviceHost((i*13+j*101)%s.services))
+	}
+	return list
+}
+
+// hostTable is the route configuration that all services are in.
+const hostTable = "80"
