@@ -211,6 +211,9 @@ func wildcardMatch(domain, host string) int {
 
 // advance returns the index of the next tables: itself if they are the same.
 func (x *hostIndex) advance(t *Translator, was, now map[string][]*vhost) *hostIndex {
+	if x == nil {
+		return &hostIndex{t: t, tables: now, found: map[string]*xds.Resource{}}
+	}
 	touched := map[string]map[string]bool{} // domains, by table
 	star := map[string]bool{}               // tables in which a domain with a star changed
 	note := func(table string, list []*vhost) {
@@ -224,7 +227,7 @@ func (x *hostIndex) advance(t *Translator, was, now map[string][]*vhost) *hostIn
 			}
 		}
 	}
-	same := x != nil && len(was) == len(now)
+	same := len(was) == len(now)
 	for table, hosts := range now {
 		before, had := was[table]
 		same = same && had
@@ -235,9 +238,6 @@ func (x *hostIndex) advance(t *Translator, was, now map[string][]*vhost) *hostIn
 		return x
 	}
 	next := &hostIndex{t: t, tables: now, found: map[string]*xds.Resource{}}
-	if x == nil {
-		return next
-	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	for name, r := range x.found {
