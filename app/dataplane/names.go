@@ -66,5 +66,6 @@ func (p *Proxy) updateNames(u xds.Update) []xds.Refusal {
 		p.dns.SetTable(p.table(hosts))
 		p.named.Store(true)
 	}
+	p.named.Store(true)
 	return nil
 }

@@ -42,6 +42,7 @@ type Proxy struct {
 	current  *plan.Current
 	store    *state.Store
 	dns      *dns.Server
+	named    atomic.Bool // the names of the mesh have come, or that there are none
 	resolved dns.Resolvers
 
 	nodeID, nodeCluster string
@@ -255,10 +256,16 @@ func (c *Config) openLog(path string) (proxy.LogSink, error) {
 	return telemetry.OpenFileSink(path, logInterval)
 }
 
+// namesPatience is how long a program waits for the names of the mesh, once all
+// else is there: a control plane need not have any.
+const namesPatience = 2 * time.Second
+
 // WaitReady returns when the proxy has its certificate and all of its first
-// configuration, or with what is missing when ctx ends.
+// configuration, or with what is missing when ctx ends. What it would answer to a
+// question about a name before it knows the mesh's names would be wrong, and
+// programs keep such answers.
 func (p *Proxy) WaitReady(ctx context.Context) error {
-	return wait(ctx, func() (bool, string) {
+	err := wait(ctx, func() (bool, string) {
 		if p.holder.Current() == nil {
 			return false, "the certificate authority has not answered yet"
 		}
@@ -274,6 +281,15 @@ func (p *Proxy) WaitReady(ctx context.Context) error {
 		}
 		return ok, missing
 	})
+	if err != nil || p.dns == nil {
+		return err
+	}
+	patience, cancel := context.WithTimeout(ctx, namesPatience)
+	defer cancel()
+	if wait(patience, func() (bool, string) { return p.named.Load(), "names" }) != nil && ctx.Err() == nil {
+		p.log.Warn("the control plane has not told the names of the mesh", "waited", namesPatience)
+	}
+	return nil
 }
 
 // awaitStore returns when all of the first configuration is there, or with what is missing when ctx ends.

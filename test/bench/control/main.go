@@ -47,6 +47,13 @@ type options struct {
 }
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == workloadRole {
+		if err := runRole(os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench-control:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	flag.StringVar(&o.lateen, "lateen", "bin/lateen", "the lateen binary")
 	flag.StringVar(&o.only, "only", "", "run only the scenarios whose name contains this")
@@ -110,6 +117,13 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		all = append(all, r)
 	}
 	printCurve(out, all)
+	if o.custom.services == 0 && o.plot == "" && strings.Contains(sidecarsName, o.only) {
+		n, err := runSidecars(ctx, o, out)
+		if err != nil {
+			return err
+		}
+		missed += n
+	}
 	if o.plot != "" {
 		if err := writePlot(o.plot, all, time.Now()); err != nil {
 			return err
