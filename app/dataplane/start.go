@@ -175,6 +175,7 @@ func (p *Proxy) buildEngine() error {
 		Current: p.current, Engine: p.engine, Await: []plan.Kind{plan.KindCluster, plan.KindListener}, LocalSecrets: []string{ownCertificate, ownRoots}, OnDemand: true, Log: c.Scopes.Logger("state"),
 		Compiler: &compile.Compiler{Names: plan.NewNames(), Hostname: hostname, NodeID: p.nodeID, NodeCluster: p.nodeCluster, ReadFile: os.ReadFile},
 	})
+	p.measureDemand()
 	return nil
 }
 

@@ -30,6 +30,27 @@ type asks struct {
 	byName     map[key]*ask
 	order      []key // oldest first; names that were given up may still stand in it
 	held       int
+	waits      uint64 // how many were held so far
+}
+
+// Asked is what a store's requests and connections have asked for on demand.
+type Asked struct {
+	// Names are subscribed to, None of them known not to exist. Held requests and connections wait at this moment; Waits
+	// counts all that ever did.
+	Names, None, Held int
+	Waits             uint64
+}
+
+// Asked tells what was asked for. It does not wait for a plan that is being made.
+func (s *Store) Asked() Asked {
+	a := s.asks
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := Asked{Names: len(a.byName), Held: a.held, Waits: a.waits}
+	if m := a.demand.None.Load(); m != nil {
+		out.None = len(*m)
+	}
+	return out
 }
 
 // ask is one name.
@@ -70,6 +91,7 @@ func (a *asks) ask(kind plan.Kind, names ...string) <-chan struct{} {
 		return w.done
 	}
 	a.held++
+	a.waits++
 	return w.done
 }
 

@@ -77,6 +77,14 @@ func TestARequestWaitsForAllThatItNeeds(t *testing.T) {
 	if h.ask("web") != nil {
 		t.Error("a host that is in force is asked for")
 	}
+	h.ask("nobody")
+	if got, want := h.store.Asked(), (Asked{Names: 2, Held: 1, Waits: 2}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	h.hosts([]string{"80/nobody"})
+	if got, want := h.store.Asked(), (Asked{Names: 2, None: 1, Waits: 2}); got != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
 }
 
 // What there is not is known then, and is asked about no more; when it is made later, it arrives all the same.
