@@ -64,7 +64,6 @@ func (p *Proxy) updateNames(u xds.Update) []xds.Refusal {
 	}
 	if len(u.Added) > 0 {
 		p.dns.SetTable(p.table(hosts))
-		p.named.Store(true)
 	}
 	p.named.Store(true)
 	return nil

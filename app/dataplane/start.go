@@ -42,7 +42,6 @@ type Proxy struct {
 	current  *plan.Current
 	store    *state.Store
 	dns      *dns.Server
-	named    atomic.Bool // the names of the mesh have come, or that there are none
 	resolved dns.Resolvers
 
 	nodeID, nodeCluster string
@@ -53,7 +52,7 @@ type Proxy struct {
 	restart             *restart
 	discovery           *discovery.Discovery // nil but for a proxy with a bootstrap file
 	control             *client.Client       // nil for such a proxy
-	named               atomic.Bool          // the name table has come
+	named               atomic.Bool          // the names of the mesh have come, or that there are none
 	overload            *overload.Manager
 
 	ctx    context.Context
