@@ -82,14 +82,13 @@ func connect2(t *testing.T, c *http2.Conn, path, early string) (*http2.Stream, *
 	}
 	t.Cleanup(s.Release)
 	s.SetReadDeadline(time.Now().Add(10 * time.Second))
+	var unsent error // a refusal may be there first
 	if early != "" {
-		if _, err := s.Write([]byte(early)); err != nil {
-			t.Fatal(err)
-		}
+		_, unsent = s.Write([]byte(early))
 	}
 	_, answer, err := s.ReadHead()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatal(unsent, err)
 	}
 	return s, answer
 }
