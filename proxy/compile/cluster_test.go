@@ -192,3 +192,33 @@ func TestSilentLossIsRefused(t *testing.T) {
 	_, err = oneRoute(t, "route: {cluster: c}, typed_per_filter_config: {f: {@Fault, response_rate_limit: {fixed_limit: {limit_kbps: 1}}}}")
 	refused(t, "rate limit", err, "response_rate_limit")
 }
+
+// TestNamesOfServersAreVerified: auto_san_validation of the HTTP options has an effect wherever certificates are verified.
+func TestNamesOfServersAreVerified(t *testing.T) {
+	for validation, want := range map[string]bool{
+		"validation_context_sds_secret_config: {name: ROOTCA, sds_config: {ads: {}}}": true,
+		"alpn_protocols: [h2]": false,
+	} {
+		c, _, err := clusterOf(t, `
+name: secure
+type: EDS
+eds_cluster_config: {eds_config: {ads: {}}}
+transport_socket:
+  name: tls
+  typed_config:
+    @UpTLS
+    common_tls_context: {`+validation+`}
+typed_extension_protocol_options:
+  envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+    @HTTPOptions
+    explicit_http_config: {http_protocol_options: {}}
+    upstream_http_protocol_options: {auto_sni: true, auto_san_validation: true}
+`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.TLS.AutoSANValidation != want {
+			t.Errorf("%s: the server's name is verified: %v", validation, c.TLS.AutoSANValidation)
+		}
+	}
+}

@@ -98,7 +98,26 @@ func (b *clusterBuilder) protocols(out *plan.Cluster, m *clusterv3.Cluster) erro
 	if len(m.GetTypedExtensionProtocolOptions()) == 0 {
 		o = legacyOptions(m)
 	}
-	return at(protocolOptions(out, o), "http protocol options")
+	if err := protocolOptions(out, o); err != nil {
+		return at(err, "http protocol options")
+	}
+	if out.Protocol.AutoSANValidation {
+		verifyNames(out)
+	}
+	return nil
+}
+
+// verifyNames has the server's certificate carry the name that is asked for, wherever it is verified at all.
+func verifyNames(out *plan.Cluster) {
+	verify := func(t *plan.UpstreamTLS) {
+		if t != nil && !t.Validation.Empty() {
+			t.AutoSANValidation = true
+		}
+	}
+	verify(out.TLS)
+	for i := range out.TransportSocketMatches {
+		verify(out.TransportSocketMatches[i].TLS)
+	}
 }
 
 // legacyOptions gathers the deprecated fields of the cluster itself.
