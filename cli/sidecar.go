@@ -64,7 +64,7 @@ func (r *root) sidecarSuggestCommand() *cobra.Command {
 			if len(args) == 1 {
 				who = "no workload " + args[0]
 			}
-			return fmt.Errorf("%s in namespace %s has asked for anything on demand", who, r.namespace)
+			return fmt.Errorf("%s in namespace %s has asked for anything on demand; what other workloads use is not known here (annotation lateen.dev/on-demand: \"true\" changes that)", who, r.namespace)
 		}
 		return r.writeSidecars(answer.Workloads, *o)
 	}
