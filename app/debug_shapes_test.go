@@ -260,7 +260,8 @@ func TestProxyStatusIsReadByIstioctl(t *testing.T) {
 		}
 	}
 	old := map[string]string{}
-	for _, x := range client.GetXdsConfig() { //nolint:staticcheck // older ones read nothing else
+	//lint:ignore SA1019 older readers know nothing else
+	for _, x := range client.GetXdsConfig() {
 		switch x.GetPerXdsConfig().(type) {
 		case *statusv3.PerXdsConfig_ListenerConfig:
 			old["LDS"] = x.GetStatus().String()

@@ -264,7 +264,7 @@ func processName(pid int) string {
 func processBegun(stat []byte) string {
 	// The name in parentheses, field 2, may hold anything.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	const state, begun = 3 - 3, 22 - 3
+	const state, begun = 0, 19
 	if len(fields) <= begun || fields[state] == "Z" || fields[state] == "X" {
 		return ""
 	}

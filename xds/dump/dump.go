@@ -197,7 +197,8 @@ func Sync(c *server.ClientStatus) *statusv3.ClientConfig {
 		}
 		out.GenericXdsConfigs = append(out.GenericXdsConfigs, one)
 		if old := perXDS(one); old != nil {
-			out.XdsConfig = append(out.XdsConfig, old) //nolint:staticcheck // istioctl before 1.20 reads nothing else
+			//lint:ignore SA1019 older versions of istioctl read nothing else
+			out.XdsConfig = append(out.XdsConfig, old)
 		}
 	}
 	return out
