@@ -37,6 +37,9 @@ func (d *Downstream) Begin(s *http2.Stream, h *http1.Head) {
 	}
 }
 
+// Whole says that all of the request has come, and that its body has been read.
+func (d *Downstream) Whole() bool { return d.stream.Ended() }
+
 // End gives back what the exchange held. The stream ends with its handler.
 func (d *Downstream) End() {
 	d.body.release()

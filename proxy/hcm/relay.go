@@ -102,7 +102,7 @@ func (s *stream) passRequest(b *http2.Batch) {
 // mustWait tells whether the request needs a goroutine of its own.
 func (s *stream) mustWait() bool {
 	d, h := &s.decision, s.req
-	if s.unknown() != nil {
+	if s.unknown() != nil || s.endOwed() {
 		return true
 	}
 	if d.Outcome == route.Forward && (d.Mirrors != 0 || h.Method == http1.MethodConnect || h.Upgrade || h.ExpectContinue ||

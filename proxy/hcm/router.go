@@ -196,10 +196,17 @@ func (s *stream) tries(out outcome, made bool) {
 func (s *stream) firstPiece() bool {
 	r := &s.router
 	r.framed = s.req.Framing == http1.FramingChunked && s.framedUpstream()
-	p, err := s.down.Next(false, r.framed)
+	owed := s.endOwed()
+	if owed {
+		s.down.Deadline(s.requestDeadline())
+	}
+	p, err := s.down.Next(owed, r.framed)
 	if err != nil {
 		s.badBody(err)
 		return false
+	}
+	if owed {
+		s.down.Deadline(0)
 	}
 	if s.req.ExpectContinue && !s.m.cfg.Proxy100Continue {
 		s.req.Remove(header.Expect)
@@ -226,6 +233,12 @@ func (s *stream) firstPiece() bool {
 		r.kept = append(r.kept[:0], p.Data...)
 	}
 	return true
+}
+
+// endOwed tells of a request over HTTP/2 that says it has no body, and whose end is still to come. Over HTTP/1 it would be
+// complete already, and answered before a body, which is an error, comes after all: so it isn't sent before its end is there.
+func (s *stream) endOwed() bool {
+	return s.rec.Protocol == telemetry.ProtocolHTTP2 && s.req.ContentLength == 0 && !s.down2.Whole()
 }
 
 // soFar is what is there of the request's body for the next try.

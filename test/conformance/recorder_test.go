@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync"
 	"testing"
 )
@@ -17,33 +18,41 @@ type recorder struct {
 	port int
 	wg   sync.WaitGroup
 
-	mu       sync.Mutex // guards all below
+	mu    sync.Mutex // guards all below
+	bad   error
+	conns []*recorded // in the order in which they came
+}
+
+// recorded is a connection, and what it has brought since the last take.
+type recorded struct {
+	net.Conn
+	of       *recorder
 	bytes    bytes.Buffer
-	requests int
-	bad      error
-	open     map[net.Conn]bool
+	requests int // that came whole
+	closed   bool
 }
 
 func newRecorder(t testing.TB) *recorder {
 	ln := listen(t)
-	r := &recorder{port: portOf(ln), open: map[net.Conn]bool{}}
+	r := &recorder{port: portOf(ln)}
 	r.wg.Go(func() {
 		for {
 			nc, err := ln.Accept()
 			if err != nil {
 				return
 			}
+			c := &recorded{Conn: nc, of: r}
 			r.mu.Lock()
-			r.open[nc] = true
+			r.conns = append(r.conns, c)
 			r.mu.Unlock()
-			r.wg.Go(func() { r.serve(nc) })
+			r.wg.Go(func() { r.serve(c) })
 		}
 	})
 	t.Cleanup(func() {
 		ln.Close()
 		r.mu.Lock()
-		for nc := range r.open {
-			nc.Close()
+		for _, c := range r.conns {
+			c.Close()
 		}
 		r.mu.Unlock()
 		r.wg.Wait()
@@ -51,21 +60,23 @@ func newRecorder(t testing.TB) *recorder {
 	return r
 }
 
-// Write keeps what a connection brings.
-func (r *recorder) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.bytes.Write(p)
+// Read keeps what the connection brings.
+func (c *recorded) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	c.bytes.Write(p[:n])
+	return n, err
 }
 
-func (r *recorder) serve(nc net.Conn) {
+func (r *recorder) serve(nc *recorded) {
 	defer func() {
 		nc.Close()
 		r.mu.Lock()
-		delete(r.open, nc)
+		nc.closed = true
 		r.mu.Unlock()
 	}()
-	in := bufio.NewReader(io.TeeReader(nc, r))
+	in := bufio.NewReader(nc)
 	for {
 		if _, err := in.Peek(1); err != nil {
 			return
@@ -78,8 +89,11 @@ func (r *recorder) serve(nc net.Conn) {
 			_, err = io.Copy(io.Discard, req.Body)
 		}
 		r.mu.Lock()
-		r.requests++
-		if err != nil && err != io.ErrUnexpectedEOF {
+		switch err {
+		case nil:
+			nc.requests++
+		case io.ErrUnexpectedEOF: // given up by the proxy
+		default:
 			r.bad = err
 		}
 		r.mu.Unlock()
@@ -95,14 +109,21 @@ func (r *recorder) serve(nc net.Conn) {
 // ownFields are those that a proxy adds of its own.
 var ownFields = regexp.MustCompile(`(?i)(x-forwarded-proto|x-request-id|x-envoy-[a-z-]+|x-forwarded-for): ?[^\r\n]*\r\n`)
 
-// take returns what has come since the last take, less what a proxy adds by itself.
+// take returns what has come since the last take, less what a proxy adds by itself. Of a connection that brought no whole
+// request it is nothing: the proxy gave that one up, which may come to light as late as during the next case.
 func (r *recorder) take() (text string, requests int, bad error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	b := ownFields.ReplaceAll(r.bytes.Bytes(), nil)
-	text, requests, bad = string(b), r.requests, r.bad
-	r.bytes.Reset()
-	r.requests, r.bad = 0, nil
+	for _, c := range r.conns {
+		if c.requests > 0 {
+			text += string(ownFields.ReplaceAll(c.bytes.Bytes(), nil))
+			requests += c.requests
+			c.requests = 0
+		}
+		c.bytes.Reset()
+	}
+	r.conns = slices.DeleteFunc(r.conns, func(c *recorded) bool { return c.closed })
+	bad, r.bad = r.bad, nil
 	return text, requests, bad
 }
 
