@@ -2,6 +2,7 @@ package http2
 
 import (
 	"encoding/binary"
+	"errors"
 	"unsafe"
 
 	"golang.org/x/net/http2/hpack"
@@ -72,14 +73,18 @@ func (r *reader) section(block []byte) error {
 	c := r.c
 	c.mu.Lock()
 	s := c.streams[id]
-	received := s != nil && s.receiver != nil
+	received, headDone := false, false
+	if s != nil {
+		received, headDone = s.receiver != nil, s.headDone
+		s.refs++ // its handler may end meanwhile: nobody else is to get it while it is decoded into
+	}
 	c.mu.Unlock()
 	fresh := s == nil && c.server && id > c.lastID
 	switch {
 	case fresh:
 		s = newStream(c, id)
 		r.head = &s.head
-	case s != nil && !s.headDone:
+	case s != nil && !headDone:
 		r.head = &s.head
 		r.head.Reset()
 	case received:
@@ -89,22 +94,31 @@ func (r *reader) section(block []byte) error {
 		r.head = new(Head)
 		r.head.Reset()
 	}
-	if err := r.decode(block); err != nil {
+	err := r.decode(block)
+	if err == nil {
+		err, r.headErr = r.headErr, nil
+	} else if fresh {
 		return err
 	}
-	err := r.headErr
-	r.headErr = nil
 	switch {
 	case fresh:
 		return r.accept(s, end, err)
 	case s == nil:
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.strayLocked(&frame{typ: frameHeaders, stream: id}, nil)
-	case err != nil:
+		return r.stray(id, err)
+	}
+	return r.moreHeaders(s, r.head, end, err)
+}
+
+// stray ends a header section that is for no stream. err is what is wrong with its compression, or with its fields, which
+// nobody would have looked at.
+func (r *reader) stray(id uint32, err error) error {
+	var broken *ConnError
+	if errors.As(err, &broken) {
 		return err
 	}
-	return r.moreHeaders(s, r.head, end)
+	r.c.mu.Lock()
+	defer r.c.mu.Unlock()
+	return r.c.strayLocked(&frame{typ: frameHeaders, stream: id}, nil)
 }
 
 func (r *reader) decode(block []byte) error {
@@ -222,11 +236,16 @@ func (c *Conn) serve(s *Stream, handler func(*Stream)) {
 	handler(s)
 }
 
-// moreHeaders takes a response, an interim response, or trailers.
-func (r *reader) moreHeaders(s *Stream, h *Head, end bool) error {
+// moreHeaders takes a response, an interim response, or trailers, with what was found wrong with it. It ends the use of
+// the stream that section began.
+func (r *reader) moreHeaders(s *Stream, h *Head, end bool, err error) error {
 	c := r.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	defer c.unrefLocked(s)
+	if err != nil {
+		return err
+	}
 	if c.streams[s.id] != s {
 		return nil // it has just ended from our side
 	}
