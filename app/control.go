@@ -162,6 +162,11 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	c.discovery.prepare()
 	c.ready.Store(true)
 	g.Go("translation", c.discovery.run)
+	g.Go("first translation", func(ctx context.Context) error {
+		c.discovery.ahead()
+		<-ctx.Done()
+		return nil
+	})
 	g.Go("what workloads use", c.discovery.uses.run)
 	g.Go("discovery", func(ctx context.Context) error { return serveGRPC(ctx, c.grpc.plain, listeners.plain) })
 	for _, l := range append(listeners.away, listeners.tls) {

@@ -104,13 +104,16 @@ func (d *discovery) advance() {
 
 // prepare is called before run and before anyone is served: a proxy that came
 // first would be told of the mesh as it was when the discovery was made, of nothing.
-// What all proxies need is translated.
 func (d *discovery) prepare() {
 	select {
 	case <-d.sub.Ready():
 		d.advance()
 	default:
 	}
+}
+
+// ahead translates what all proxies need, while the first of them may be served already.
+func (d *discovery) ahead() {
 	defer func() {
 		if p := recover(); p != nil {
 			d.failed(&translationError{node: "nobody yet", value: p, stack: string(debug.Stack())})
