@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/ca"
+	"lateen.dev/lateen/ca/catest"
 	"lateen.dev/lateen/identity"
 )
 
@@ -96,15 +97,7 @@ func secretsTo(t *testing.T, h *identity.Holder) (dir string) {
 // material is a key and certificate of the authority for an identity.
 func material(t *testing.T, a *ca.Authority, id identity.ID) *identity.Material {
 	t.Helper()
-	key, csr, err := identity.NewRequest(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	issued, err := a.SignRequest(csr, id, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := identity.NewMaterial(key, issued.Chain, a.Bundle())
+	m, err := catest.Issue(a, id, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

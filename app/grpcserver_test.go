@@ -98,19 +98,7 @@ func (foreignConn) RemoteAddr() net.Addr {
 // certificate is one of the authority for an identity.
 func certificate(t *testing.T, a *ca.Authority, id identity.ID) *tls.Certificate {
 	t.Helper()
-	key, csr, err := identity.NewRequest(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	issued, err := a.SignRequest(csr, id, time.Hour)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := identity.NewMaterial(key, issued.Chain, a.Bundle())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m.TLS
+	return material(t, a, id).TLS
 }
 
 func (p *ports) token(t *testing.T, r ca.TokenRequest) string {

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"lateen.dev/lateen/ca"
+	"lateen.dev/lateen/ca/catest"
 	"lateen.dev/lateen/identity"
 )
 
@@ -80,15 +81,7 @@ func newAuthority(t testing.TB, o ca.Options) *ca.Authority {
 // issue makes material for an id.
 func issue(t *testing.T, a *ca.Authority, id identity.ID, ttl time.Duration) *identity.Material {
 	t.Helper()
-	key, csr, err := identity.NewRequest(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	issued, err := a.SignRequest(csr, id, ttl)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m, err := identity.NewMaterial(key, issued.Chain, a.Bundle())
+	m, err := catest.Issue(a, id, ttl)
 	if err != nil {
 		t.Fatal(err)
 	}

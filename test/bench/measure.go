@@ -81,13 +81,19 @@ type loader interface {
 	run(ctx context.Context, warm func()) (*loadResult, error)
 }
 
-// measureLoad is the CPU time of a running proxy per unit of work.
-func measureLoad(ctx context.Context, b *bench, c candidate) (sample, error) {
+// loaded is a candidate's peer, running, and the load for it.
+func (b *bench) loaded(ctx context.Context, c candidate) (*peer, loader, error) {
 	p, err := b.peer(ctx, c.peer)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l, err := c.load(b, p)
+	return p, l, err
+}
+
+// measureLoad is the CPU time of a running proxy per unit of work.
+func measureLoad(ctx context.Context, b *bench, c candidate) (sample, error) {
+	p, l, err := b.loaded(ctx, c)
 	if err != nil {
 		return nil, err
 	}
@@ -118,11 +124,7 @@ func measureLoad(ctx context.Context, b *bench, c candidate) (sample, error) {
 
 // measureAllocations is how many objects the proxy makes per unit of work.
 func measureAllocations(ctx context.Context, b *bench, c candidate) (sample, error) {
-	p, err := b.peer(ctx, c.peer)
-	if err != nil {
-		return nil, err
-	}
-	l, err := c.load(b, p)
+	p, l, err := b.loaded(ctx, c)
 	if err != nil {
 		return nil, err
 	}

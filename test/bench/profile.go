@@ -47,11 +47,7 @@ func (b *bench) writeProfile(ctx context.Context, rows []row, file string) error
 // profileRow runs a row's load and returns the files with the profiles of the processes that took part.
 func (b *bench) profileRow(ctx context.Context, r row) ([]string, error) {
 	c := r.candidates[0]
-	p, err := b.peer(ctx, c.peer)
-	if err != nil {
-		return nil, err
-	}
-	l, err := c.load(b, p)
+	p, l, err := b.loaded(ctx, c)
 	if err != nil {
 		return nil, err
 	}

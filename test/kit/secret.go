@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"lateen.dev/lateen/ca/catest"
 	"lateen.dev/lateen/identity"
 	"lateen.dev/lateen/xds"
 	"lateen.dev/lateen/xds/sds"
@@ -19,15 +20,7 @@ const (
 
 // material issues a key and certificate for a workload.
 func (c *Control) material(id identity.ID) (*identity.Material, error) {
-	key, csr, err := identity.NewRequest(id)
-	if err != nil {
-		return nil, fmt.Errorf("certificate request of %s: %w", id, err)
-	}
-	issued, err := c.Authority.SignRequest(csr, id, time.Hour)
-	if err != nil {
-		return nil, fmt.Errorf("certificate of %s: %w", id, err)
-	}
-	return identity.NewMaterial(key, issued.Chain, c.Authority.Bundle())
+	return catest.Issue(c.Authority, id, time.Hour)
 }
 
 // secretsOf are the two secrets of a workload as an Envoy asks for them.

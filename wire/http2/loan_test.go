@@ -176,11 +176,11 @@ func (p *passage) begin(b *Batch, up *Conn, s *Stream) {
 func TestLoans(t *testing.T) {
 	near, far := pipe(t)
 	server := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Trailer", "X-End")
+		w.Header().Set("Trailer", "X-Trailer")
 		if _, err := io.Copy(w, r.Body); err != nil {
 			t.Error(err)
 		}
-		w.Header().Set("X-End", "yes")
+		w.Header().Set("X-Trailer", "end")
 	})}
 	server.Protocols.SetUnencryptedHTTP2(true)
 	var ended sync.WaitGroup
@@ -188,6 +188,10 @@ func TestLoans(t *testing.T) {
 	out := newReluctant(near, 1)
 	up := NewClient(out, Config{})
 	ended.Go(func() { _ = up.Run() })
+	body := make([]byte, 512<<10)
+	if _, err := rand.Read(body); err != nil {
+		t.Fatal(err)
+	}
 	var calls sync.WaitGroup
 	var clients []net.Conn
 	var ins []*reluctant
@@ -202,7 +206,7 @@ func TestLoans(t *testing.T) {
 		ended.Go(func() { _ = c.Run() })
 		cc := theirClient(t, client)
 		for range 4 {
-			calls.Go(func() { echoed(t, cc) })
+			calls.Go(func() { echoed(t, cc, body) })
 		}
 	}
 	calls.Wait()
@@ -225,12 +229,8 @@ func TestLoans(t *testing.T) {
 	}
 }
 
-// echoed sends a body and expects it back.
-func echoed(t *testing.T, cc http.RoundTripper) {
-	body := make([]byte, 512<<10)
-	if _, err := rand.Read(body); err != nil {
-		t.Error(err)
-	}
+// echoed sends a body and expects it back, with a trailer behind it.
+func echoed(t *testing.T, cc http.RoundTripper, body []byte) {
 	req, err := http.NewRequest("POST", "http://reviews/", bytes.NewReader(body))
 	if err != nil {
 		t.Error(err)
@@ -242,7 +242,7 @@ func echoed(t *testing.T, cc http.RoundTripper) {
 		return
 	}
 	got, err := io.ReadAll(resp.Body)
-	if err != nil || !bytes.Equal(got, body) || resp.Trailer.Get("X-End") != "yes" {
+	if err != nil || !bytes.Equal(got, body) || resp.Trailer.Get("X-Trailer") != "end" {
 		t.Errorf("%d bytes, %v, %v", len(got), resp.Trailer, err)
 	}
 }

@@ -1,7 +1,6 @@
 package http2
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -84,22 +83,7 @@ func TestReceivers(t *testing.T) {
 	rand.Read(body)
 	var wg sync.WaitGroup
 	for range 10 {
-		wg.Go(func() {
-			req, err := http.NewRequest("POST", "http://reviews/", bytes.NewReader(body))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			resp, err := cc.RoundTrip(req)
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			got, err := io.ReadAll(resp.Body)
-			if err != nil || !bytes.Equal(got, body) || resp.Trailer.Get("X-Trailer") != "end" {
-				t.Errorf("%d bytes, %v, %v", len(got), resp.Trailer, err)
-			}
-		})
+		wg.Go(func() { echoed(t, cc, body) })
 	}
 	wg.Wait()
 	waitUntil(t, func() bool { return c.Streams() == 0 })
