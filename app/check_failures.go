@@ -17,6 +17,7 @@ import (
 
 	"lateen.dev/lateen/cli"
 	"lateen.dev/lateen/config"
+	"lateen.dev/lateen/lib/backoff"
 	"lateen.dev/lateen/source/api"
 )
 
@@ -390,7 +391,7 @@ func (d *demo) checkControlKilled(ctx context.Context) (string, error) {
 	}
 	requests, failures, first, err := d.underLoad(ctx, 2, func(ctx context.Context) error {
 		d.children[0].kill()
-		pause(ctx, time.Second) // traffic without a control plane
+		_ = backoff.Sleep(ctx, time.Second) // traffic without a control plane
 		restarted, err := startChild("control", d.logs, d.children[0].cmd.Args[1:]...)
 		if err != nil {
 			return err
@@ -408,13 +409,6 @@ func (d *demo) checkControlKilled(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("%d of %d requests failed; the first: %s", failures, requests, first)
 	}
 	return fmt.Sprintf("%d requests, none failed; %d proxies are back with the same versions", requests, len(before)), nil
-}
-
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
 }
 
 // sameAs fails unless all proxies are connected and have the versions that
@@ -445,7 +439,7 @@ func (d *demo) checkWorkloadKilled(ctx context.Context) (string, error) {
 	}
 	at := slices.IndexFunc(d.children, func(c *child) bool { return c.name == name })
 	requests, failures, first, err := d.underLoad(ctx, 2, func(ctx context.Context) error {
-		pause(ctx, 300*time.Millisecond)
+		_ = backoff.Sleep(ctx, 300*time.Millisecond)
 		d.children[at].kill()
 		return eventually(ctx, func() error {
 			all, err := d.proxies(ctx)

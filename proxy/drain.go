@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"lateen.dev/lateen/lib/backoff"
 	"lateen.dev/lateen/proxy/listen"
 )
 
@@ -31,21 +32,10 @@ func (p *Proxy) DrainListeners(o DrainOptions) {
 		return
 	}
 	p.sequences.Go(func() {
-		if pause(p.ctx, p.listeners.DrainTime()) {
+		if backoff.Sleep(p.ctx, p.listeners.DrainTime()) == nil {
 			p.listeners.Stop(o.InboundOnly)
 		}
 	})
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // FailHealthCheck asks connections to end while new ones are still accepted, so that those who watch the proxy's

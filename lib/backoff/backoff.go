@@ -57,8 +57,11 @@ func (b *Backoff) Next() time.Duration {
 func (b *Backoff) Reset() { b.failures = 0 }
 
 // Wait sleeps for Next, or until the context ends, and then returns its error.
-func (b *Backoff) Wait(ctx context.Context) error {
-	t := time.NewTimer(b.Next())
+func (b *Backoff) Wait(ctx context.Context) error { return Sleep(ctx, b.Next()) }
+
+// Sleep waits for d, or until the context ends, and then returns its error.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:

@@ -81,7 +81,7 @@ func (s *Source) follow(ctx context.Context, what query, do ask) {
 		s.succeededLocked(what, meta.ResultsFilteredByACLs)
 		s.mu.Unlock()
 		s.wakeRun()
-		if !pause(ctx, s.o.Pause) {
+		if backoff.Sleep(ctx, s.o.Pause) != nil {
 			return
 		}
 	}
@@ -145,17 +145,6 @@ func (s *Source) wait() time.Duration {
 		return s.o.Wait
 	}
 	return max(min(leastWait, s.o.Wait), s.o.Wait*time.Duration(s.o.Watches)/time.Duration(services))
-}
-
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // catalogRead takes in which services there are.
