@@ -9,12 +9,20 @@ import (
 	"lateen.dev/lateen/source/api"
 )
 
-// live reads everything that is live, through the local API, and what the
-// control plane itself complains about: documents that it could not use.
+// liveProblems is what the control plane finds wrong with what is live.
+func (r *root) liveProblems(ctx context.Context) (config.Problems, error) {
+	c := r.client()
+	defer c.Close()
+	answer, err := c.Problems(ctx)
+	return answer.Problems, err
+}
+
+// live reads everything that is live, through the local API, and what sources
+// complain about: documents that they could not use.
 func (r *root) live(ctx context.Context) ([]*config.Object, config.Problems, error) {
 	c := r.client()
 	defer c.Close()
-	complaints, err := c.Problems(ctx)
+	complaints, err := c.SourceProblems(ctx)
 	if err != nil {
 		return nil, nil, err
 	}

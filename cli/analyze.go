@@ -44,13 +44,20 @@ func (r *root) analyzeCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if len(args) == 0 {
+			found, err := r.liveProblems(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return r.printAnalysis(*o, found, level)
+		}
 		files, err := r.readFiles(args, recursive)
 		if err != nil {
 			return err
 		}
 		var objects []*config.Object
 		var problems config.Problems
-		if live || len(args) == 0 {
+		if live {
 			if objects, problems, err = r.live(cmd.Context()); err != nil {
 				return err
 			}

@@ -242,6 +242,42 @@ func TestAnalyzeFiles(t *testing.T) {
 	}
 }
 
+// What the control plane has found in what is live is printed as it is; only with files is it found anew, as they may
+// mend it.
+func TestAnalyzeLive(t *testing.T) {
+	c, dir := newControl(t)
+	p := config.Problem{Severity: config.Error, Code: "IST0101", Object: config.Ref{Kind: "VirtualService", Namespace: "default", Name: "a"},
+		Field: "spec.http[0]", Position: config.Position{File: "a.yaml", Line: 7, Column: 5}, Message: "no such host"}
+	c.mux.HandleFunc("GET "+api.PathProblems, func(w http.ResponseWriter, r *http.Request) {
+		var found config.Problems
+		if r.URL.Query().Get("analysis") != "false" {
+			found = config.Problems{p}
+		}
+		if err := json.NewEncoder(w).Encode(api.ProblemsResponse{Problems: found}); err != nil {
+			t.Error(err)
+		}
+	})
+	live := `{"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": {"name": "a", "namespace": "default"},
+		"spec": {"hosts": ["a"], "http": [{"route": [{"destination": {"host": "a"}}]}]}}`
+	c.answer("GET "+api.PathObjects, 200, api.GetResponse{Items: []api.Item{{Source: "files", Body: []byte(live)}}})
+	out, err := run(t, dir, "analyze")
+	if err == nil || strings.Count(out, "IST0101") != 1 || !strings.Contains(out, "a.yaml:7:5") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	mended := filepath.Join(dir, "a.yaml")
+	text := strings.Replace(live, `"host": "a"`, `"host": "b.example.com"`, 1) + "\n---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\n" +
+		"metadata: {name: b, namespace: default}\nspec: {hosts: [b.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}\n"
+	if err := os.WriteFile(mended, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err = run(t, dir, "analyze", mended, "--live"); err != nil || strings.Contains(out, "IST0101") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err = run(t, dir, "analyze", mended); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	c, dir := newControl(t)
 	c.answer("GET "+PathVersion, 200, VersionResponse{Control: "v2", Proxies: map[string]int{"v1": 3}})

@@ -82,9 +82,19 @@ func (f *facts) annotation(o *config.Object, name string, a *annotation.Instance
 	}
 	if a.Deprecated {
 		f.report(deprecatedAnnotation, o, at, "Remove it", "the annotation is deprecated")
-	} else if a.FeatureStatus == annotation.Alpha && name != suppress {
+	} else if a.FeatureStatus == annotation.Alpha && name != suppress && !ofRegistration(name) {
 		f.report(alphaAnnotation, o, at, "", "the annotation is experimental and may change")
 	}
+}
+
+// ofRegistration tells whether the annotation is one that control planes write: nobody could leave it out.
+func ofRegistration(name string) bool {
+	switch name {
+	case annotation.IoIstioAutoRegistrationGroup.Name, annotation.IoIstioConnectedAt.Name,
+		annotation.IoIstioDisconnectedAt.Name, annotation.IoIstioWorkloadController.Name:
+		return true
+	}
+	return false
 }
 
 func fits(a *annotation.Instance, kind config.Kind) bool {

@@ -60,6 +60,12 @@ func (c *Client) Problems(ctx context.Context) (ProblemsResponse, error) {
 	return call[ProblemsResponse](ctx, c, http.MethodGet, PathProblems, nil)
 }
 
+// SourceProblems reads those of them that sources have: documents that they could not use. What can be found from the
+// live objects is left out.
+func (c *Client) SourceProblems(ctx context.Context) (ProblemsResponse, error) {
+	return call[ProblemsResponse](ctx, c, http.MethodGet, PathProblems+"?analysis=false", nil)
+}
+
 // Changes reads the change log after a revision, at most limit entries.
 func (c *Client) Changes(ctx context.Context, since uint64, limit int) (ChangesResponse, error) {
 	q := url.Values{"since": {strconv.FormatUint(since, 10)}, "limit": {strconv.Itoa(limit)}}

@@ -77,9 +77,13 @@ func (h handler) delete(w http.ResponseWriter, r *http.Request) {
 	answer(w, resp, err)
 }
 
-func (h handler) problems(w http.ResponseWriter, _ *http.Request) {
+func (h handler) problems(w http.ResponseWriter, r *http.Request) {
 	objects, revision := h.live.Objects()
-	ps := append(h.live.Problems(), analysis.Analyze(objects)...).Sorted()
+	ps := h.live.Problems()
+	if r.URL.Query().Get("analysis") != "false" {
+		ps = append(ps, analysis.Analyze(objects)...)
+	}
+	ps = ps.Sorted()
 	if ps == nil {
 		ps = config.Problems{}
 	}

@@ -12,7 +12,7 @@ const (
 	PathApply    = "/v1/apply"    // POST ApplyRequest → ApplyResponse
 	PathObjects  = "/v1/objects"  // GET ?kind=&name=&namespace=&all= → GetResponse
 	PathDelete   = "/v1/delete"   // POST DeleteRequest → DeleteResponse
-	PathProblems = "/v1/problems" // GET → ProblemsResponse
+	PathProblems = "/v1/problems" // GET → ProblemsResponse; ?analysis=false leaves out what analysis finds
 	PathChanges  = "/v1/changes"  // GET ?since=&limit= → ChangesResponse
 )
 
