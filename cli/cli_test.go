@@ -139,6 +139,21 @@ func TestGet(t *testing.T) {
 	}
 }
 
+// Tables of several kinds say of each object which it is.
+func TestGetSeveralKinds(t *testing.T) {
+	c, dir := newControl(t)
+	row := func(column string) []api.Table {
+		return []api.Table{{Columns: []string{"NAMESPACE", "NAME", column}, Rows: [][]string{{"default", "reviews", "x"}}}}
+	}
+	c.answer("GET "+api.PathObjects, 200, api.GetResponse{
+		Items:  []api.Item{{Object: config.Ref{Kind: "VirtualService"}}, {Object: config.Ref{Kind: "DestinationRule"}}},
+		Tables: append(row("HOSTS"), row("HOST")...)})
+	out, err := run(t, dir, "get", "all", "-A")
+	if err != nil || !strings.Contains(out, "virtualservice/reviews") || !strings.Contains(out, "destinationrule/reviews") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func sampleProxies() ProxiesResponse {
 	return ProxiesResponse{Proxies: []Proxy{
 		{Name: "productpage-v1.default", Type: "sidecar", Version: "v1", Revision: 3, Admin: true,

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,6 +85,9 @@ func (r *root) printObjects(o output, request api.GetRequest, answer api.GetResp
 	if o == outputWide {
 		addSources(&answer)
 	}
+	if len(answer.Tables) > 1 {
+		addKinds(&answer)
+	}
 	for i, t := range answer.Tables {
 		if i > 0 {
 			fmt.Fprintln(r.Out)
@@ -104,6 +108,19 @@ func addSources(answer *api.GetResponse) {
 		t.Columns = append(t.Columns, "SOURCE")
 		for j := range t.Rows {
 			t.Rows[j] = append(t.Rows[j], answer.Items[next].Source)
+			next++
+		}
+	}
+}
+
+// addKinds puts the kind before each name, as kubectl does where there are several.
+func addKinds(answer *api.GetResponse) {
+	next := 0
+	for i := range answer.Tables {
+		t := &answer.Tables[i]
+		name := slices.Index(t.Columns, "NAME")
+		for j := range t.Rows {
+			t.Rows[j][name] = strings.ToLower(answer.Items[next].Object.Kind) + "/" + t.Rows[j][name]
 			next++
 		}
 	}
