@@ -444,6 +444,12 @@ func (c *control) pages() http.Handler {
 	mux.Handle("GET /metrics", c.metrics.Handler())
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, Build()) })
 	mountDebug(mux, c)
+	mux.Handle("GET /{$}", index("Lateen's control plane", []page{
+		{"/debug/", "debug pages, under Istio's names, for callers on this machine and in the control plane's namespace"},
+		{"/metrics", "metrics, for Prometheus"},
+		{"/ready", "whether configuration has come"},
+		{"/version", "the version of this binary"},
+	}))
 	return mux
 }
 

@@ -73,14 +73,12 @@ func (d *debugPages) list() []debugPage {
 // mux serves the pages to whoever asks.
 func (d *debugPages) mux() *http.ServeMux {
 	mux := http.NewServeMux()
+	var pages []page
 	for _, p := range d.list() {
 		mux.HandleFunc("GET /debug/"+p.name, pretty(p.serve))
+		pages = append(pages, page{"/debug/" + p.name, p.what})
 	}
-	mux.HandleFunc("GET /debug/{$}", func(w http.ResponseWriter, _ *http.Request) {
-		for _, p := range d.list() {
-			fmt.Fprintf(w, "/debug/%-20s %s\n", p.name, p.what)
-		}
-	})
+	mux.Handle("GET /debug/{$}", index("Debug pages", pages))
 	return mux
 }
 
