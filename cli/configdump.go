@@ -14,7 +14,9 @@ type configDump struct {
 	routes    []json.RawMessage
 	endpoints []json.RawMessage
 	secrets   []secretDump
-	bootstrap json.RawMessage
+	// extensions are filters' configurations that came by themselves.
+	extensions []json.RawMessage
+	bootstrap  json.RawMessage
 }
 
 // dumpSection is the union of the dump's sections; each uses its own fields.
@@ -39,6 +41,9 @@ type dumpSection struct {
 	StaticSecrets   []secretDump   `json:"static_secrets"`
 	Secrets         []secretDump   `json:"dynamic_active_secrets"`
 	Warming         []secretDump   `json:"dynamic_warming_secrets"`
+	Extensions      []struct {
+		Filter json.RawMessage `json:"ecds_filter"`
+	} `json:"ecds_filters"`
 }
 
 type dumpCluster struct {
@@ -110,6 +115,11 @@ func (d *configDump) add(s *dumpSection) {
 	}
 	for _, e := range append(s.StaticEndpoints, s.Endpoints...) {
 		d.endpoints = append(d.endpoints, e.EndpointConfig)
+	}
+	for _, x := range s.Extensions {
+		if len(x.Filter) > 0 {
+			d.extensions = append(d.extensions, x.Filter)
+		}
 	}
 	for _, x := range append(s.StaticSecrets, s.Secrets...) {
 		x.Status = "ACTIVE"

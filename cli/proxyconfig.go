@@ -28,6 +28,7 @@ func (r *root) proxyConfigCommand() *cobra.Command {
 		r.dumpCommand("route", "Show routes: which request goes where, and the object that says so", routeView),
 		r.endpointCommand(),
 		r.dumpCommand("secret", "Show certificates and trusted roots (never keys)", secretView),
+		r.dumpCommand("ecds", "Show filters' configurations that came by themselves, and the policies in them", extensionView),
 		r.dumpCommand("bootstrap", "Show what it was started with", bootstrapView),
 		r.dumpCommand("all", "Show everything", allView),
 		r.logCommand(),
@@ -68,10 +69,13 @@ func (f *dumpFlags) add(cmd *cobra.Command) {
 func (r *root) dumpCommand(name, short string, v view) *cobra.Command {
 	var f dumpFlags
 	cmd := &cobra.Command{Use: name + " PROXY", Short: short, Args: cobra.MaximumNArgs(1), ValidArgsFunction: r.proxyArgument}
-	if name != "all" {
-		cmd.Aliases = []string{name + "s", name[:1]}
-	} else {
+	switch name {
+	case "all":
 		cmd.Aliases = []string{"a"}
+	case "ecds":
+		cmd.Aliases = []string{"ec"}
+	default:
+		cmd.Aliases = []string{name + "s", name[:1]}
 	}
 	f.add(cmd)
 	o := outputFlag(cmd)

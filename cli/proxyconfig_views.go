@@ -332,7 +332,11 @@ func bootstrapView(d *configDump, _ filter) (any, []listing, error) {
 
 func allView(d *configDump, f filter) (any, []listing, error) {
 	var all []listing
-	for _, v := range []view{clusterView, listenerView, routeView, secretView} {
+	views := []view{clusterView, listenerView, routeView, secretView}
+	if len(d.extensions) > 0 {
+		views = append(views, extensionView)
+	}
+	for _, v := range views {
 		_, tables, err := v(d, f)
 		if err != nil {
 			return nil, nil, err

@@ -13,14 +13,15 @@ import (
 
 const answer1K = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 10\r\n\r\n0123456789"
 
-// hot is a manager with everything that a sidecar has: statistics, RBAC, peer metadata.
+// hot is a manager with everything that a sidecar has: statistics, RBAC, of which one comes by itself, peer metadata.
 func hot(t testing.TB, b *bed) *plan.HTTPConnectionManager {
 	m := manager(t, b.route("/", "fixed"))
 	rules := &plan.RBACRules{Policies: []plan.RBACPolicy{{
 		Name: "any", Permissions: []plan.RBACRule{{Kind: plan.RBACAny}}, Principals: []plan.RBACRule{{Kind: plan.RBACAny}},
 	}}}
+	b.extension("deny", &plan.RBAC{Rules: &plan.RBACRules{Action: plan.RBACDeny}})
 	m.Filters = []plan.HTTPFilter{
-		{Name: "rbac", Config: &plan.RBAC{Rules: rules}}, {Name: "peer", Config: &plan.PeerMetadata{PropagateUpstream: true}},
+		{Name: "rbac", Config: &plan.RBAC{Rules: rules}}, b.discovered("deny"), {Name: "peer", Config: &plan.PeerMetadata{PropagateUpstream: true}},
 		{Name: "fault", Config: &plan.Fault{}}, {Name: "cors", Config: &plan.CORS{}},
 		{Name: "stats", Config: &plan.Stats{}}, {Name: "router", Config: &plan.Router{}},
 	}

@@ -51,7 +51,10 @@ func (p *Proxy) admit(a *listen.Accepted) bool {
 		p.log(a, a.Listener.AccessLogs, telemetry.FlagDownstreamConnectionTermination, a.Why.Error())
 		return false
 	}
-	if policy, ok := tcp.Admit(a); !ok {
+	if policy, missing, ok := tcp.Admit(p.opts.Current.Load(), a); missing != "" {
+		p.log(a, logsOf(a.Chain), telemetry.FlagNoFilterConfigFound, "filter_config_not_found{"+missing+"}")
+		return false
+	} else if !ok {
 		p.log(a, logsOf(a.Chain), telemetry.FlagUnauthorizedExternalService, "rbac_access_denied_matched_policy["+policy+"]")
 		return false
 	}

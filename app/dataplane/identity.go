@@ -52,6 +52,10 @@ const MetaVHDS = "LATEEN_VHDS"
 // uses, instead of being told of the whole mesh.
 const MetaOnDemand = "LATEEN_ON_DEMAND"
 
+// MetaECDS is the one by which it says that it takes filters' configurations one by
+// one (ECDS), so that a changed policy needn't replace its listeners.
+const MetaECDS = "LATEEN_ECDS"
+
 // node is what the proxy says of itself.
 func node(c *Config) *xds.Node {
 	n := &xds.Node{
@@ -68,6 +72,7 @@ func node(c *Config) *xds.Node {
 	n.IPs = append(n.IPs, c.Address)
 	n.SetMeta(MetaVHDS, "true")
 	n.SetMeta(MetaOnDemand, "true")
+	n.SetMeta(MetaECDS, "true")
 	for name, value := range c.Metadata {
 		n.SetMeta(name, value)
 	}

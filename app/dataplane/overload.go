@@ -40,6 +40,7 @@ func (p *Proxy) watchOverload(o *bootstrap.Overload) error {
 func (p *Proxy) stats(f func(name string, value int64)) {
 	p.engine.Stats(f)
 	p.overload.Stats(f)
+	p.store.ExtensionStats(f)
 	if p.discovery == nil {
 		return
 	}

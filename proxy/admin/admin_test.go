@@ -193,7 +193,7 @@ func TestConfigDump(t *testing.T) {
 	for _, c := range dump.Configs {
 		types = append(types, strings.TrimPrefix(c["@type"].(string), "type.googleapis.com/envoy.admin.v3."))
 	}
-	want := "BootstrapConfigDump ClustersConfigDump ListenersConfigDump ScopedRoutesConfigDump RoutesConfigDump SecretsConfigDump"
+	want := "BootstrapConfigDump ClustersConfigDump ListenersConfigDump ScopedRoutesConfigDump RoutesConfigDump SecretsConfigDump EcdsConfigDump"
 	if got := strings.Join(types, " "); got != want {
 		t.Errorf("sections %s", got)
 	}

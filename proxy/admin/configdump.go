@@ -114,7 +114,7 @@ func (d *dumper) sections(eds bool) []section {
 		out = append(out, d.endpoints())
 	}
 	listeners := d.Store.Resources(plan.KindListener)
-	return append(out, d.listeners(listeners), section{kind: "ScopedRoutesConfigDump"}, d.routes(listeners), d.secrets())
+	return append(out, d.listeners(listeners), section{kind: "ScopedRoutesConfigDump"}, d.routes(listeners), d.secrets(), d.extensions())
 }
 
 func (d *dumper) takes(name string) bool { return d.name == nil || d.name.MatchString(name) }
@@ -195,6 +195,18 @@ func (d *dumper) routes(listeners []state.Resource) section {
 		}
 	}
 	return section{kind: "RoutesConfigDump", lists: []list{static, dynamic}}
+}
+
+// extensions are the filters' configurations that came by themselves. One that was refused is shown with the reason, beside
+// the version that stays.
+func (d *dumper) extensions() section {
+	filters := list{field: "ecds_filters", element: "EcdsFilterConfig"}
+	for _, r := range d.Store.Resources(plan.KindExtension) {
+		if d.takes(r.Name) && (r.Live != nil || r.Failure != nil) {
+			filters.items = append(filters.items, withError(versioned("ecds_filter", r.Live, true), r.Failure))
+		}
+	}
+	return section{kind: "EcdsConfigDump", lists: []list{filters}}
 }
 
 // withHosts adds the virtual hosts that came by themselves to a route configuration, as Envoy does. The newest of them

@@ -46,17 +46,24 @@ func (b chainEnv) chain(fc *listenerv3.FilterChain) (*plan.FilterChain, error) {
 		return nil, at(err, "transport_socket")
 	}
 	for i, f := range fc.GetFilters() {
-		cfg, err := b.networkFilter(f)
+		compiled := plan.NetworkFilter{Name: f.GetName()}
+		var err error
+		if f.GetConfigDiscovery() != nil {
+			compiled.Discovery, err = b.discoveredNetworkFilter(f)
+		} else {
+			compiled.Config, err = b.networkFilter(f)
+		}
 		if err != nil {
 			return nil, at(err, "filters[%d] %q", i, f.GetName())
 		}
+		cfg := compiled.Config
 		if terminal(cfg) != (i == len(fc.GetFilters())-1) {
 			if terminal(cfg) {
 				return nil, fmt.Errorf("filters[%d] %q is terminal but not the last", i, f.GetName())
 			}
 			return nil, fmt.Errorf("filters[%d] %q is the last, but it doesn't end a chain: tcp_proxy, http_connection_manager or direct_response do", i, f.GetName())
 		}
-		out.Filters = append(out.Filters, plan.NetworkFilter{Name: f.GetName(), Config: cfg})
+		out.Filters = append(out.Filters, compiled)
 	}
 	return out, nil
 }
@@ -108,9 +115,6 @@ func chainMatch(m *listenerv3.FilterChainMatch) (plan.ChainMatch, error) {
 }
 
 func (b chainEnv) networkFilter(f *listenerv3.Filter) (plan.NetworkFilterConfig, error) {
-	if f.GetConfigDiscovery() != nil {
-		return nil, errors.New("config_discovery is not supported by this proxy")
-	}
 	e, err := extensionOf(f.GetTypedConfig())
 	if err != nil {
 		return nil, err

@@ -36,7 +36,9 @@ type Needs struct {
 	Secrets      []Need
 	// VirtualHosts names the route configuration whose virtual hosts come one by one.
 	VirtualHosts []Need
-	Clusters     []string
+	// Extensions are filters' configurations.
+	Extensions []Need
+	Clusters   []string
 }
 
 // Need is one name, and how long to wait for it before going live without it.
@@ -48,6 +50,10 @@ type Need struct {
 	From plan.Source
 	// Static says that the resource never comes by discovery: it is there already, or the reference is a mistake.
 	Static bool
+	// Types are the messages that a filter's configuration may be of, with commas between.
+	Types string
+	// Default says that there is a configuration which applies until this one has come, so that nobody waits.
+	Default bool
 }
 
 // defaultFetchTimeout is Envoy's default of initial_fetch_timeout.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -23,6 +24,7 @@ type Compiled struct {
 	Endpoints   *plan.Endpoints
 	Secret      *plan.Secret
 	VirtualHost *plan.VirtualHost
+	Extension   *plan.Extension
 	// Hosts compiles the virtual hosts that come by themselves to this route configuration; nil if none do.
 	Hosts *Hosts
 	Needs Needs
@@ -80,6 +82,13 @@ func (c *Compiler) resource(kind plan.Kind, name string, body *anypb.Any) (out C
 		}
 		got = m.GetName()
 		out.Secret, err = c.Secret(&m)
+	case plan.KindExtension:
+		var m corev3.TypedExtensionConfig
+		if err := decode(body, &m); err != nil {
+			return out, err
+		}
+		got = m.GetName()
+		out.Extension, err = c.Extension(&m)
 	}
 	if err == nil && got != name {
 		err = fmt.Errorf("the resource's own name is %q", got)

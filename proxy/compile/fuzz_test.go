@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -31,7 +32,16 @@ func kinds() map[plan.Kind]func() proto.Message {
 		plan.KindCluster:     func() proto.Message { return &clusterv3.Cluster{} },
 		plan.KindEndpoints:   func() proto.Message { return &endpointv3.ClusterLoadAssignment{} },
 		plan.KindSecret:      func() proto.Message { return &tlsv3.Secret{} },
+		plan.KindExtension:   func() proto.Message { return &corev3.TypedExtensionConfig{} },
 	}
+}
+
+// kindAt chooses a kind; virtual hosts are compiled with their route configuration.
+func kindAt(n uint8) plan.Kind {
+	if k := plan.Kind(n % 7); k != plan.KindVirtualHost {
+		return k
+	}
+	return plan.KindExtension
 }
 
 // extensions are what an Any is made of.
@@ -144,7 +154,7 @@ func FuzzInvented(f *testing.F) {
 		f.Add(seed, uint8(seed))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, kind uint8) {
-		k := plan.Kind(kind % 5)
+		k := kindAt(kind)
 		g := &inventor{rand.New(rand.NewPCG(seed, 1)), 200}
 		m := kinds()[k]()
 		g.fill(m.ProtoReflect(), 0)
@@ -207,9 +217,9 @@ func FuzzResource(f *testing.F) {
 		f.Add(uint8(k), packed(f, m).GetValue())
 	}
 	f.Fuzz(func(t *testing.T, kind uint8, b []byte) {
-		m := kinds()[plan.Kind(kind%5)]()
+		m := kinds()[kindAt(kind)]()
 		if proto.Unmarshal(b, m) == nil {
-			try(t, plan.Kind(kind%5), m)
+			try(t, kindAt(kind), m)
 		}
 	})
 }

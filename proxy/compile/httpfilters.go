@@ -23,14 +23,20 @@ import (
 func (b chainEnv) httpFilters(in []*hcmv3.HttpFilter) ([]plan.HTTPFilter, error) {
 	out := make([]plan.HTTPFilter, 0, len(in))
 	for i, f := range in {
-		cfg, err := b.httpFilter(f)
+		compiled := plan.HTTPFilter{Name: f.GetName(), Disabled: f.GetDisabled()}
+		var err error
+		if f.GetConfigDiscovery() != nil {
+			compiled.Discovery, err = b.discoveredHTTPFilter(f)
+		} else {
+			compiled.Config, err = b.httpFilter(f.GetTypedConfig())
+		}
 		if err != nil {
 			if f.GetIsOptional() {
 				continue
 			}
 			return nil, at(err, "http_filters[%d] %q", i, f.GetName())
 		}
-		out = append(out, plan.HTTPFilter{Name: f.GetName(), Disabled: f.GetDisabled(), Config: cfg})
+		out = append(out, compiled)
 	}
 	for i := range out {
 		_, router := out[i].Config.(*plan.Router)
@@ -47,11 +53,8 @@ func (b chainEnv) httpFilters(in []*hcmv3.HttpFilter) ([]plan.HTTPFilter, error)
 	return out, nil
 }
 
-func (b chainEnv) httpFilter(f *hcmv3.HttpFilter) (plan.HTTPFilterConfig, error) {
-	if f.GetConfigDiscovery() != nil {
-		return nil, errors.New("config_discovery is not supported by this proxy")
-	}
-	e, err := extensionOf(f.GetTypedConfig())
+func (b chainEnv) httpFilter(config *anypb.Any) (plan.HTTPFilterConfig, error) {
+	e, err := extensionOf(config)
 	if err != nil {
 		return nil, err
 	}

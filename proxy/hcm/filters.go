@@ -32,6 +32,14 @@ func (s *stream) runFilters() bool {
 		if disabled {
 			continue
 		}
+		if st.found != nil {
+			now, ok := st.under(s.plan)
+			if !ok {
+				s.reply(reply{status: 500, flags: telemetry.FlagNoFilterConfigFound, details: "filter_config_not_found{" + st.name + "}"})
+				return false
+			}
+			st = &now
+		}
 		if !s.runFilter(st, config) {
 			return false
 		}

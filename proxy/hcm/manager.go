@@ -41,6 +41,8 @@ type step struct {
 	fault    *plan.Fault
 	cors     *plan.CORS
 	grpcWeb  bool
+	// found is set, and nothing before it, where the configuration comes by itself.
+	found *plan.FilterDiscovery
 }
 
 // New compiles a manager. stats may come from a manager that this one replaces.
@@ -72,6 +74,11 @@ func compileFilters(list []plan.HTTPFilter) filters {
 	var f filters
 	for i := range list {
 		s := step{name: list[i].Name, disabled: list[i].Disabled}
+		if list[i].Discovery != nil {
+			s.found = list[i].Discovery
+			f.order = append(f.order, s)
+			continue
+		}
 		switch c := list[i].Config.(type) {
 		case *plan.Router:
 			f.router = c
@@ -88,21 +95,40 @@ func compileFilters(list []plan.HTTPFilter) filters {
 		case *plan.GRPCStats:
 			f.grpc = true
 			continue
-		case *plan.RBAC:
-			s.rbac = c
-		case *plan.Fault:
-			s.fault = c
-		case *plan.CORS:
-			s.cors = c
-		case *plan.GRPCWeb:
-			s.grpcWeb = true
-		default:
+		}
+		if !s.decide(list[i].Config) {
 			f.waits = true
 			continue
 		}
 		f.order = append(f.order, s)
 	}
 	return f
+}
+
+// decide makes the step one that decides as configured; false if it is none of those.
+func (st *step) decide(config plan.HTTPFilterConfig) bool {
+	switch c := config.(type) {
+	case *plan.RBAC:
+		st.rbac = c
+	case *plan.Fault:
+		st.fault = c
+	case *plan.CORS:
+		st.cors = c
+	case *plan.GRPCWeb:
+		st.grpcWeb = true
+	default:
+		return false
+	}
+	return true
+}
+
+// under is the step as it is configured under p. It is false while there is no configuration for it.
+func (st *step) under(p *plan.Plan) (step, bool) {
+	if st.found == nil {
+		return *st, true
+	}
+	out := step{name: st.name, disabled: st.disabled}
+	return out, out.decide(st.found.HTTPConfig(p))
 }
 
 // stat is the shard's statistics.

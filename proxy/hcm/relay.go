@@ -111,6 +111,13 @@ func (s *stream) mustWait() bool {
 	}
 	for i := range s.m.filter.order {
 		st := &s.m.filter.order[i]
+		if st.found != nil {
+			now, ok := st.under(s.plan)
+			if !ok {
+				continue // it is answered at once
+			}
+			st = &now
+		}
 		switch {
 		case st.rbac != nil, st.cors != nil:
 		case st.grpcWeb:

@@ -1,11 +1,11 @@
-// Package plan is what the data plane knows: listeners, route configurations, clusters, endpoints and secrets,
+// Package plan is what the data plane knows: listeners, route configurations, clusters, endpoints, secrets and filters that come by themselves,
 // compiled into immutable structs so that a connection or a request costs only pointer steps and comparisons.
 //
 // proxy/compile makes the pieces from Envoy's resources, proxy/state puts them together and publishes them, and
 // everything below (listen, filter, route, upstream, admin) only reads. Names are Envoy's. Every default that Envoy
 // documents is already filled in: a reader never asks "and if it is zero?". A zero time.Duration means "no limit".
 //
-// Resources refer to each other by Ref (ClusterRef, RouteConfigRef, SecretRef), never by pointer, so that replacing a
+// Resources refer to each other by Ref (ClusterRef, RouteConfigRef, SecretRef, ExtensionRef), never by pointer, so that replacing a
 // cluster leaves the routes to it as they are. A Ref is resolved against the plan that is current at that moment:
 //
 //	p := current.Load()          // once per request

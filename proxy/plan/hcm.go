@@ -220,6 +220,8 @@ type HTTPFilter struct {
 	// Disabled filters run only where a route's override says so.
 	Disabled bool
 	Config   HTTPFilterConfig
+	// Discovery is set, and Config is nil, where the configuration comes by itself.
+	Discovery *FilterDiscovery
 
 	// Runtime is the engine's.
 	Runtime any

@@ -170,6 +170,8 @@ func (c *FilterChain) Terminal() NetworkFilterConfig {
 type NetworkFilter struct {
 	Name   string
 	Config NetworkFilterConfig
+	// Discovery is set, and Config is nil, where the configuration comes by itself. Only *NetworkRBAC does.
+	Discovery *FilterDiscovery
 }
 
 // NetworkFilterConfig is one of *TCPProxy, *HTTPConnectionManager, *NetworkRBAC, *Stats, *MetadataExchange,

@@ -15,6 +15,7 @@ type Plan struct {
 	clusters     table[Cluster]
 	routeConfigs table[RouteConfig]
 	secrets      table[Secret]
+	extensions   table[Extension]
 }
 
 // Ref names a resource by its place in the plan's tables. The zero Ref refers to nothing.
@@ -31,6 +32,7 @@ type (
 	ClusterRef     struct{ Ref }
 	RouteConfigRef struct{ Ref }
 	SecretRef      struct{ Ref }
+	ExtensionRef   struct{ Ref }
 )
 
 // Listener returns the listener of that name, or nil.
@@ -53,6 +55,12 @@ func (p *Plan) Secret(r SecretRef) *Secret { return p.secrets.get(r.Ref) }
 
 // SecretNamed returns the secret of that name, or nil.
 func (p *Plan) SecretNamed(name string) *Secret { return p.secrets.byName[name] }
+
+// Extension returns the filter configuration that r refers to, or nil when it has not arrived.
+func (p *Plan) Extension(r ExtensionRef) *Extension { return p.extensions.get(r.Ref) }
+
+// Extensions returns the filter configurations got by ECDS, sorted by name. The slice is the plan's own.
+func (p *Plan) Extensions() []*Extension { return p.extensions.sorted }
 
 // Clusters returns the clusters sorted by name. The slice is the plan's own.
 func (p *Plan) Clusters() []*Cluster { return p.clusters.sorted }
@@ -99,10 +107,14 @@ const (
 	KindSecret
 	// KindVirtualHost is a virtual host that comes by itself. In the plan it is part of its route configuration.
 	KindVirtualHost
+	// KindExtension is a filter's configuration that comes by itself.
+	KindExtension
 )
 
-// String returns the kind's discovery service: LDS, RDS, CDS, EDS, SDS or VHDS.
-func (k Kind) String() string { return [...]string{"LDS", "RDS", "CDS", "EDS", "SDS", "VHDS"}[k] }
+// String returns the kind's discovery service: LDS, RDS, CDS, EDS, SDS, VHDS or ECDS.
+func (k Kind) String() string {
+	return [...]string{"LDS", "RDS", "CDS", "EDS", "SDS", "VHDS", "ECDS"}[k]
+}
 
 // Rejection is a resource that was refused, and why.
 type Rejection struct {

@@ -30,7 +30,7 @@ func (t *table[T]) get(r Ref) *T {
 
 // Names gives out the Refs of one proxy. It belongs to the goroutine that writes the state.
 type Names struct {
-	clusters, routeConfigs, secrets interner
+	clusters, routeConfigs, secrets, extensions interner
 }
 
 // NewNames returns an empty set of names.
@@ -47,17 +47,21 @@ func (n *Names) RouteConfig(name string) RouteConfigRef {
 // Secret returns the Ref of a secret's name.
 func (n *Names) Secret(name string) SecretRef { return SecretRef{n.secrets.ref(name)} }
 
+// Extension returns the Ref of a filter configuration's name.
+func (n *Names) Extension(name string) ExtensionRef { return ExtensionRef{n.extensions.ref(name)} }
+
 // Forget frees the names for which used answers false, so that a proxy that sees names come and go doesn't grow.
 // A Ref still held to a freed name resolves to nothing, for ever.
 func (n *Names) Forget(used func(k Kind, name string) bool) {
 	n.clusters.forget(func(name string) bool { return used(KindCluster, name) })
 	n.routeConfigs.forget(func(name string) bool { return used(KindRouteConfig, name) })
 	n.secrets.forget(func(name string) bool { return used(KindSecret, name) })
+	n.extensions.forget(func(name string) bool { return used(KindExtension, name) })
 }
 
 // Len is how many names are held.
 func (n *Names) Len() int {
-	return len(n.clusters.byName) + len(n.routeConfigs.byName) + len(n.secrets.byName)
+	return len(n.clusters.byName) + len(n.routeConfigs.byName) + len(n.secrets.byName) + len(n.extensions.byName)
 }
 
 type interner struct {
@@ -107,6 +111,7 @@ type Parts struct {
 	Clusters     []*Cluster
 	RouteConfigs []*RouteConfig
 	Secrets      []*Secret
+	Extensions   []*Extension
 	Gone         map[Kind][]string
 }
 
@@ -123,6 +128,8 @@ func New(names *Names, parts Parts) *Plan {
 	p.routeConfigs = p.routeConfigs.with(&names.routeConfigs,
 		change[RouteConfig]{parts.RouteConfigs, parts.Gone[KindRouteConfig], func(c *RouteConfig) string { return c.Name }})
 	p.secrets = p.secrets.with(&names.secrets, change[Secret]{parts.Secrets, parts.Gone[KindSecret], func(s *Secret) string { return s.Name }})
+	p.extensions = p.extensions.with(&names.extensions,
+		change[Extension]{parts.Extensions, parts.Gone[KindExtension], func(x *Extension) string { return x.Name }})
 	return p
 }
 

@@ -19,6 +19,7 @@ func (s *Store) publish() []plan.Rejection {
 	parts.Clusters = changed(s, plan.KindCluster, parts.Gone, func(v *version) *plan.Cluster { return v.Cluster })
 	parts.RouteConfigs = changed(s, plan.KindRouteConfig, parts.Gone, func(v *version) *plan.RouteConfig { return v.RouteConfig })
 	parts.Secrets = changed(s, plan.KindSecret, parts.Gone, func(v *version) *plan.Secret { return v.Secret })
+	parts.Extensions = changed(s, plan.KindExtension, parts.Gone, func(v *version) *plan.Extension { return v.Extension })
 	next := plan.New(s.cfg.Compiler.Names, parts)
 	if s.cfg.Engine != nil {
 		s.cfg.Engine.Prepare(prev, next)

@@ -39,11 +39,15 @@ func (s *Store) put(kind plan.Kind, name string, in incoming) error {
 	if err == nil {
 		err = s.sources(c.Needs)
 	}
+	if err == nil && c.Extension != nil {
+		err = s.accepts(c.Extension)
+	}
 	if r, ok := s.cfg.Engine.(reserver); ok && err == nil && c.Listener != nil {
 		err = r.Reserve(c.Listener)
 	}
 	e := s.entry(kind, name)
 	if err != nil {
+		e.refusals++
 		e.failure = &Failure{Details: err.Error(), Version: in.info, Time: s.cfg.Now(), Body: in.body}
 		// What can't be used has arrived all the same: nobody need wait for it any longer.
 		s.arrived(kind, name)
@@ -104,7 +108,7 @@ func (s *Store) staticSecrets(needs []compile.Need) error {
 // as a whole asks on the one stream that it has, whatever service the resource names.
 func (s *Store) sources(needs compile.Needs) error {
 	for kind, list := range map[plan.Kind][]compile.Need{plan.KindRouteConfig: needs.RouteConfigs, plan.KindEndpoints: needs.Endpoints,
-		plan.KindSecret: needs.Secrets, plan.KindVirtualHost: needs.VirtualHosts} {
+		plan.KindSecret: needs.Secrets, plan.KindVirtualHost: needs.VirtualHosts, plan.KindExtension: needs.Extensions} {
 		for _, n := range list {
 			e := s.kinds[kind][n.Name]
 			switch {
@@ -133,6 +137,8 @@ func (old *version) same(v *version) bool {
 			(v.Cluster.Discovery == plan.EDS || endpointsVersion(old.Cluster) == endpointsVersion(v.Cluster))
 	case v.Endpoints != nil:
 		return old.Endpoints.Version == v.Endpoints.Version
+	case v.Extension != nil:
+		return old.Extension.Version == v.Extension.Version
 	}
 	return old.Secret.Version == v.Secret.Version
 }
@@ -145,7 +151,8 @@ func endpointsVersion(c *plan.Cluster) plan.Hash {
 }
 
 // remove takes a resource away. Routes, endpoints and secrets go only when nothing refers to them any more: a server
-// that takes them away first would otherwise break what still runs.
+// that takes them away first would otherwise break what still runs. A filter's configuration goes at once, as in Envoy: then its
+// default applies, or requests are refused.
 func (s *Store) remove(kind plan.Kind, name string) {
 	if kind == plan.KindVirtualHost {
 		s.removeHost(name)
@@ -155,7 +162,7 @@ func (s *Store) remove(kind plan.Kind, name string) {
 		return
 	}
 	s.arrived(kind, name)
-	if kind != plan.KindListener && kind != plan.KindCluster {
+	if kind != plan.KindListener && kind != plan.KindCluster && kind != plan.KindExtension {
 		return
 	}
 	if kind == plan.KindListener {
@@ -201,7 +208,8 @@ func (s *Store) settle() []plan.Rejection {
 // promote makes live what has nothing left to wait for. Kinds that others wait for come first.
 func (s *Store) promote() {
 	endpoints := map[string]bool{}
-	for _, kind := range []plan.Kind{plan.KindSecret, plan.KindEndpoints, plan.KindRouteConfig, plan.KindCluster, plan.KindVirtualHost, plan.KindListener} {
+	for _, kind := range []plan.Kind{plan.KindSecret, plan.KindEndpoints, plan.KindRouteConfig, plan.KindCluster, plan.KindVirtualHost,
+		plan.KindExtension, plan.KindListener} {
 		for name, e := range s.pending[kind] {
 			if !s.warm(e.warming) {
 				continue
@@ -216,6 +224,7 @@ func (s *Store) promote() {
 				continue
 			}
 			e.live, e.warming = e.warming, nil
+			e.reloads++
 			s.touch(kind, name)
 			switch kind {
 			case plan.KindEndpoints:
@@ -270,7 +279,7 @@ func (s *Store) missing(v *version) string {
 	now := s.cfg.Now()
 	name := ""
 	v.each(func(kind plan.Kind, n compile.Need) {
-		if name != "" {
+		if name != "" || n.Default {
 			return
 		}
 		w := s.wants[key{kind, n.Name}]
@@ -308,6 +317,9 @@ func (v *version) each(f func(plan.Kind, compile.Need)) {
 	}
 	for _, n := range v.Needs.VirtualHosts {
 		f(plan.KindVirtualHost, n)
+	}
+	for _, n := range v.Needs.Extensions {
+		f(plan.KindExtension, n)
 	}
 }
 
@@ -358,7 +370,8 @@ func (s *Store) resubscribeOnce() {
 	for k, n := range needed {
 		s.want(k, n, add)
 	}
-	for _, kind := range []plan.Kind{plan.KindCluster, plan.KindEndpoints, plan.KindRouteConfig, plan.KindSecret, plan.KindVirtualHost} {
+	for _, kind := range []plan.Kind{plan.KindCluster, plan.KindEndpoints, plan.KindRouteConfig, plan.KindSecret, plan.KindVirtualHost,
+		plan.KindExtension} {
 		for from, names := range gone[kind] {
 			s.subscriberOf(from).Unsubscribe(typeOf(kind), names...)
 		}

@@ -72,7 +72,7 @@ type Store struct {
 	remembered map[string][]string
 }
 
-const numKinds = 6
+const numKinds = 7
 
 type key struct {
 	kind plan.Kind
@@ -87,6 +87,8 @@ type entry struct {
 	live, warming *version
 	// failure is the last refusal, until a later version is accepted.
 	failure *Failure
+	// reloads and refusals count versions that went live, and that did not.
+	reloads, refusals int64
 }
 
 // version is one accepted version of a resource.
@@ -203,12 +205,15 @@ func kindOf(typeURL string) (plan.Kind, bool) {
 		return plan.KindSecret, true
 	case xds.VirtualHostType:
 		return plan.KindVirtualHost, true
+	case xds.ExtensionConfigType:
+		return plan.KindExtension, true
 	}
 	return 0, false
 }
 
 func typeOf(kind plan.Kind) string {
-	return [...]string{xds.ListenerType, xds.RouteType, xds.ClusterType, xds.EndpointType, xds.SecretType, xds.VirtualHostType}[kind]
+	return [...]string{xds.ListenerType, xds.RouteType, xds.ClusterType, xds.EndpointType, xds.SecretType, xds.VirtualHostType,
+		xds.ExtensionConfigType}[kind]
 }
 
 // Load takes the bootstrap's resources: secrets, then clusters, then listeners. Unlike an update it is all or nothing:
@@ -218,7 +223,7 @@ func (s *Store) Load(static []xds.Update) error {
 	defer s.mu.Unlock()
 	for _, u := range static {
 		kind, ok := kindOf(u.TypeURL)
-		if !ok || kind == plan.KindVirtualHost {
+		if !ok || kind == plan.KindVirtualHost || kind == plan.KindExtension {
 			return fmt.Errorf("static resources of type %s are not taken", u.TypeURL)
 		}
 		for _, r := range u.Added {
@@ -237,7 +242,7 @@ func (s *Store) Load(static []xds.Update) error {
 }
 
 func noun(k plan.Kind) string {
-	return [...]string{"listener", "route configuration", "cluster", "load assignment", "secret", "virtual hosts of"}[k]
+	return [...]string{"listener", "route configuration", "cluster", "load assignment", "secret", "virtual hosts of", "filter configuration"}[k]
 }
 
 // SetSecrets puts secrets in force that come from elsewhere than xDS: the workload's own identity.

@@ -8,12 +8,20 @@ import (
 	"lateen.dev/lateen/proxy/plan"
 )
 
-// Admit applies the network RBAC filters of a connection's chain. denied is
-// the policy's name, or "none" where nothing allowed it.
-func Admit(a *listen.Accepted) (denied string, ok bool) {
+// Admit applies the network RBAC filters of a connection's chain, as they are
+// configured under p. denied is the policy's name, or "none" where nothing
+// allowed it; missing names the filter whose configuration has not come, where
+// that is why.
+func Admit(p *plan.Plan, a *listen.Accepted) (denied, missing string, ok bool) {
 	var facts *rbac.Facts
 	for i := range a.Chain.Filters {
-		f, is := a.Chain.Filters[i].Config.(*plan.NetworkRBAC)
+		config := a.Chain.Filters[i].Config
+		if d := a.Chain.Filters[i].Discovery; d != nil {
+			if config = d.NetworkConfig(p); config == nil {
+				return "", a.Chain.Filters[i].Name, false
+			}
+		}
+		f, is := config.(*plan.NetworkRBAC)
 		if !is {
 			continue
 		}
@@ -24,10 +32,10 @@ func Admit(a *listen.Accepted) (denied string, ok bool) {
 			if v.Policy == "" {
 				v.Policy = "none"
 			}
-			return v.Policy, false
+			return v.Policy, "", false
 		}
 	}
-	return "", true
+	return "", "", true
 }
 
 func factsOf(a *listen.Accepted) *rbac.Facts {

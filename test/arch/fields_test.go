@@ -169,7 +169,7 @@ func unreadFields() map[string]string {
 	all := map[string]string{}
 	for why, names := range map[string]string{shown: `
 		AccessLog.Name Cluster.Origin Cluster.Ref FilterChain.Metadata HTTPConnectionManager.RDSName ListenerFilter.Name
-		Locality.Region Locality.SubZone Locality.Zone LocalityEndpoints.Locality Mirror.Name NetworkFilter.Name Plan.Version
+		Locality.Region Locality.SubZone Locality.Zone LocalityEndpoints.Locality Mirror.Name Plan.Version
 		RBACRule.Describe Secret.Updated Secret.VersionInfo Service.Host Service.Name Service.Namespace TLSParameters.Version
 		TransportSocketMatch.Name TrustedRoots.Certs VirtualHost.Metadata Workload.MTLS`, runtime: `
 		FilterChain.Runtime HTTPFilter.Runtime Route.Runtime RouteConfig.Runtime Secret.Runtime TCPProxy.Runtime

@@ -49,12 +49,13 @@ type response struct {
 
 // services are the discovery services of one type each, and what their methods end in.
 var services = map[string]struct{ service, method string }{
-	xds.ClusterType:     {"envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"},
-	xds.EndpointType:    {"envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints"},
-	xds.ListenerType:    {"envoy.service.listener.v3.ListenerDiscoveryService", "Listeners"},
-	xds.RouteType:       {"envoy.service.route.v3.RouteDiscoveryService", "Routes"},
-	xds.VirtualHostType: {"envoy.service.route.v3.VirtualHostDiscoveryService", "VirtualHosts"},
-	xds.SecretType:      {"envoy.service.secret.v3.SecretDiscoveryService", "Secrets"},
+	xds.ClusterType:         {"envoy.service.cluster.v3.ClusterDiscoveryService", "Clusters"},
+	xds.EndpointType:        {"envoy.service.endpoint.v3.EndpointDiscoveryService", "Endpoints"},
+	xds.ListenerType:        {"envoy.service.listener.v3.ListenerDiscoveryService", "Listeners"},
+	xds.RouteType:           {"envoy.service.route.v3.RouteDiscoveryService", "Routes"},
+	xds.VirtualHostType:     {"envoy.service.route.v3.VirtualHostDiscoveryService", "VirtualHosts"},
+	xds.SecretType:          {"envoy.service.secret.v3.SecretDiscoveryService", "Secrets"},
+	xds.ExtensionConfigType: {"envoy.service.extension.v3.ExtensionConfigDiscoveryService", "ExtensionConfigs"},
 }
 
 // method is the gRPC method that serves a type, or every type.
