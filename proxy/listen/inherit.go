@@ -80,29 +80,8 @@ func adopt(l *plan.Listener, ln net.Listener) (net.Listener, error) {
 		_ = ln.Close() // nothing was accepted from it
 		return nil, fmt.Errorf("listener %s: %w", l.Name, err)
 	}
-	switch t := ln.(type) {
-	case *net.TCPListener:
-		return &inherited{TCPListener: t, keepAlive: keepAliveOf(l)}, nil
-	case *net.UnixListener:
-		t.SetUnlinkOnClose(true)
+	if u, ok := ln.(*net.UnixListener); ok {
+		u.SetUnlinkOnClose(true)
 	}
 	return ln, nil
-}
-
-// inherited is a socket whose connections get the keep-alive probes that the listener wants: the net package gives those
-// of a socket that it hasn't opened itself its own.
-type inherited struct {
-	*net.TCPListener
-	keepAlive net.KeepAliveConfig
-}
-
-// Accept implements net.Listener.
-func (i *inherited) Accept() (net.Conn, error) {
-	c, err := i.AcceptTCP()
-	if err != nil {
-		return nil, err
-	}
-	// A connection that has ended already says so when it is read.
-	_ = c.SetKeepAliveConfig(i.keepAlive)
-	return c, nil
 }

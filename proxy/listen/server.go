@@ -236,7 +236,7 @@ func (s *Server) newActive(l *plan.Listener, stats *Stats) (*active, error) {
 	a := &active{name: l.Name, stats: stats}
 	a.current.Store(s.generation(l))
 	if given, ok := s.opts.Sockets[l.Name]; ok {
-		a.sockets, a.given = given, true
+		a.sockets, a.given = slices.Clone(given), true
 		return a, nil
 	}
 	if !l.BindToPort || s.stopped[class(l)] {
@@ -263,6 +263,7 @@ func (s *Server) startLocked(a *active) {
 	}
 	for i := range a.sockets {
 		sk := &a.sockets[i]
+		s.quicken(a, sk)
 		s.conwg.Go(func() { s.accept(a, sk) })
 	}
 }
@@ -349,10 +350,8 @@ func (s *Server) take(a *active, sk *Socket, nc net.Conn) {
 	}
 	s.open.Add(1)
 	id := s.nextID.Add(1)
-	acc := &Accepted{
-		Conn: sock.New(nc), ID: id, Shard: uint32(id % uint64(s.opts.Shards)), Start: time.Now(),
-		Local: addrPort(nc.LocalAddr()), Direct: addrPort(nc.RemoteAddr()),
-	}
+	acc := &Accepted{Conn: sock.New(nc), ID: id, Shard: uint32(id % uint64(s.opts.Shards)), Start: time.Now()}
+	acc.Local, acc.Direct = addrPorts(nc)
 	acc.Remote, acc.Destination = acc.Direct, acc.Local
 	s.conwg.Go(func() { s.serve(a, sk, acc) })
 }

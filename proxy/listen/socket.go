@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/wire/sock"
 )
 
 // Socket is a listening socket that a listener accepts from.
@@ -29,6 +30,7 @@ func open(ctx context.Context, l *plan.Listener, a *plan.Address) (net.Listener,
 	if k := keepAliveOf(l); k.Enable {
 		lc.KeepAlive, lc.KeepAliveConfig = 0, k
 	}
+	lc.SetMultipathTCP(false) // as in Envoy, unless it is asked for
 	if a.Path == "" {
 		ln, err := lc.Listen(ctx, "tcp", a.IP.String())
 		if err != nil {
@@ -64,6 +66,27 @@ func keepAliveOf(l *plan.Listener) net.KeepAliveConfig {
 	return net.KeepAliveConfig{Enable: true, Idle: k.Time, Interval: k.Interval, Count: int(k.Probes)}
 }
 
+// givenKeepAlive is what connections of sockets that were given have: the net package's.
+var givenKeepAlive = net.KeepAliveConfig{Enable: true}
+
+// quicken has a socket accept as sock.Accepting does, if it is a TCP socket.
+func (s *Server) quicken(a *active, sk *Socket) {
+	tl, ok := sk.Listener.(*net.TCPListener)
+	if !ok {
+		return
+	}
+	keepAlive := keepAliveOf(a.current.Load().listener)
+	if a.given {
+		keepAlive = givenKeepAlive
+	}
+	ln, err := sock.Accepting(tl, keepAlive)
+	if err != nil {
+		s.opts.Logger.Warn("listener accepts the slower way", "listener", a.name, "error", err)
+		return
+	}
+	sk.Listener = ln
+}
+
 func control(l *plan.Listener, rc syscall.RawConn) error {
 	var err error
 	set := func(fd uintptr, level, option int) {
@@ -87,17 +110,18 @@ func control(l *plan.Listener, rc syscall.RawConn) error {
 
 // kernelOriginalDst asks the kernel where a redirected connection was going.
 func kernelOriginalDst(nc net.Conn) (netip.AddrPort, error) {
-	tc, ok := nc.(*net.TCPConn)
-	if !ok {
+	at, _ := addrPorts(nc)
+	sc, ok := nc.(syscall.Conn)
+	if !ok || !at.IsValid() {
 		return netip.AddrPort{}, nil
 	}
-	rc, err := tc.SyscallConn()
+	rc, err := sc.SyscallConn()
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("original destination: %w", err)
 	}
 	var dst netip.AddrPort
 	var gerr error
-	err = rc.Control(func(fd uintptr) { dst, gerr = getOriginalDst(int(fd), local(nc)) })
+	err = rc.Control(func(fd uintptr) { dst, gerr = getOriginalDst(int(fd), at) })
 	if err == nil {
 		err = gerr
 	}
@@ -136,7 +160,15 @@ func descriptorOf(nc net.Conn) int {
 	return n
 }
 
-func local(nc net.Conn) netip.AddrPort { return addrPort(nc.LocalAddr()) }
+// addrPorts are a connection's addresses.
+func addrPorts(nc net.Conn) (local, remote netip.AddrPort) {
+	if known, ok := nc.(interface {
+		AddrPorts() (local, remote netip.AddrPort)
+	}); ok {
+		return known.AddrPorts()
+	}
+	return addrPort(nc.LocalAddr()), addrPort(nc.RemoteAddr())
+}
 
 func addrPort(a net.Addr) netip.AddrPort {
 	t, ok := a.(*net.TCPAddr)

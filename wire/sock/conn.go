@@ -63,8 +63,8 @@ type transport interface {
 	check() error
 	// gone says whether the peer is known to have closed.
 	gone() bool
-	// farewell writes p if there is room for it, while others may be in the other methods. Nobody is left to tell of an
-	// error.
+	// farewell writes p if there is room for it, while others may be in the other methods. The connection's end must follow
+	// at once. Nobody is left to tell of an error.
 	farewell(p []byte)
 	// shutdown ends both directions and leaves the descriptor open.
 	shutdown() error
@@ -148,6 +148,14 @@ func (c *Conn) Close() error {
 		c.Abort()
 		return c.t.shutdown()
 	}
+	return c.closeNet()
+}
+
+// closeNet closes the connection below.
+func (c *Conn) closeNet() error {
+	if s, ok := c.nc.(interface{ closeSoon() error }); ok {
+		return s.closeSoon()
+	}
 	return c.nc.Close()
 }
 
@@ -161,7 +169,7 @@ func (c *Conn) release() error {
 	if !c.closed.Load() {
 		return nil
 	}
-	_ = c.nc.Close() // Close has reported what there was to report, or has just done the same
+	_ = c.closeNet() // Close has reported what there was to report, or has just done the same
 	return net.ErrClosed
 }
 

@@ -24,6 +24,7 @@ func tcpPair(t testing.TB) (near, far *net.TCPConn) {
 // kinds are the ways to have a Conn; each conformance test runs over all of them.
 var kinds = map[string]func(t testing.TB) (*Conn, net.Conn){
 	"raw tcp":      func(t testing.TB) (*Conn, net.Conn) { a, b := tcpPair(t); return New(a), b },
+	"accepted":     func(t testing.TB) (*Conn, net.Conn) { a, b := acceptedPair(t); return New(a), b },
 	"raw unix":     func(t testing.TB) (*Conn, net.Conn) { a, b := socktest.Pair(t, "unix"); return New(a), b },
 	"portable tcp": func(t testing.TB) (*Conn, net.Conn) { a, b := tcpPair(t); return NewPortable(a), b },
 	"pipe": func(t testing.TB) (*Conn, net.Conn) {

@@ -14,6 +14,8 @@ import (
 func (c *Conn) RawConn() syscall.RawConn {
 	var sc syscall.Conn
 	switch nc := c.nc.(type) {
+	case *accepted:
+		return nc.rc
 	case *net.TCPConn:
 		sc = nc
 	case *net.UnixConn:

@@ -21,7 +21,8 @@
 // A Conn has one reader and one writer at a time, which may be the same or two goroutines. Serve, Read, WriteRead,
 // Unread, SetReadDeadline and Watch belong to the reader; Write, Write2 and CloseWrite to the writer. Answer is for
 // a session that is both. Close, Interrupt, Nudge, Gone and the addresses may be used by anybody at any time. The package
-// starts no goroutine.
+// starts no goroutine, but that a listener of Accepting closes the descriptors of connections that have ended in one that
+// ends with them.
 //
 // # Deadlines
 //

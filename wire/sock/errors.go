@@ -99,8 +99,12 @@ func classify(err error) Reason {
 
 // fail wraps an error with what is known about the exchange.
 func (c *Conn) fail(op string, err error) error {
+	reason := classify(err)
+	if reason == ReasonOther && c.closed.Load() {
+		reason = ReasonClosed // each kind of descriptor has an error of its own for this
+	}
 	return &Error{
-		Op: op, Reason: classify(err), Err: err,
+		Op: op, Reason: reason, Err: err,
 		Written: c.tx.Load() > c.txMark, Seen: c.rx.Load() > c.rxMark, Reused: c.exchanges > 1,
 	}
 }

@@ -275,7 +275,7 @@ func (t *rawTransport) writeOnce(fd uintptr) (int, syscall.Errno) {
 	t.iov[0].Base, t.iov[1].Base = &t.wa[0], &t.wb[0]
 	t.iov[0].SetLen(len(t.wa))
 	t.iov[1].SetLen(len(t.wb))
-	return rawWritev(fd, t.iov[:])
+	return rawWritev(fd, t.iov[:], len(t.wa)+len(t.wb) > largeIO)
 }
 
 // serve implements transport.
@@ -365,16 +365,16 @@ func (t *rawTransport) gone() bool {
 // farewell implements transport. It uses no field that a writer might be using.
 func (t *rawTransport) farewell(p []byte) {
 	_ = t.rc.Write(func(fd uintptr) bool {
-		_, _ = rawWrite(fd, p)
+		rawLast(fd, p)
 		return true
 	})
 }
 
 // shutdown implements transport.
 func (t *rawTransport) shutdown() error {
-	var errno error
-	err := t.rc.Control(func(fd uintptr) { errno = syscall.Shutdown(int(fd), syscall.SHUT_RDWR) })
-	if err == nil && errno != syscall.ENOTCONN {
+	var errno syscall.Errno
+	err := t.rc.Control(func(fd uintptr) { errno = rawShutdown(fd, syscall.SHUT_RDWR) })
+	if err == nil && errno != 0 && errno != syscall.ENOTCONN {
 		err = os.NewSyscallError("shutdown", errno)
 	}
 	return err
@@ -391,8 +391,28 @@ func rawWrite(fd uintptr, p []byte) (int, syscall.Errno) {
 	return rawIO(syscall.SYS_WRITE, fd, unsafe.Pointer(unsafe.SliceData(p)), len(p), len(p) > largeIO)
 }
 
-func rawWritev(fd uintptr, v []syscall.Iovec) (int, syscall.Errno) {
-	return rawIO(syscall.SYS_WRITEV, fd, unsafe.Pointer(unsafe.SliceData(v)), len(v), true)
+func rawWritev(fd uintptr, v []syscall.Iovec, large bool) (int, syscall.Errno) {
+	return rawIO(syscall.SYS_WRITEV, fd, unsafe.Pointer(unsafe.SliceData(v)), len(v), large)
+}
+
+// rawLast writes, as far as there is room, what is followed by the end at once: both go out in one packet.
+func rawLast(fd uintptr, p []byte) {
+	const flags = syscall.MSG_DONTWAIT | syscall.MSG_NOSIGNAL | msgMore
+	for {
+		_, _, errno := syscall.RawSyscall6(syscall.SYS_SENDTO, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+			flags, 0, 0)
+		if errno != syscall.EINTR {
+			return
+		}
+	}
+}
+
+// msgMore is MSG_MORE.
+const msgMore = 0x8000
+
+func rawShutdown(fd uintptr, how int) syscall.Errno {
+	_, _, errno := syscall.RawSyscall(syscall.SYS_SHUTDOWN, fd, uintptr(how), 0)
+	return errno
 }
 
 // rawIO makes one of the system calls that take a descriptor, a pointer and a length. Descriptors are non-blocking, so

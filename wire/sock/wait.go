@@ -3,6 +3,7 @@ package sock
 import (
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"sync/atomic"
 	"time"
@@ -149,6 +150,8 @@ func (c *Conn) writeLapsed(err error) error {
 	switch {
 	case !errors.Is(err, os.ErrDeadlineExceeded):
 		return err
+	case c.closed.Load():
+		return net.ErrClosed
 	case c.waiting.aborted.Load():
 		return errAborted
 	}
@@ -162,6 +165,9 @@ func (c *Conn) lapsed(err error) error {
 		return err
 	}
 	w := &c.waiting
+	if c.closed.Load() {
+		return net.ErrClosed
+	}
 	if w.aborted.Load() {
 		return errAborted
 	}
