@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -92,26 +93,30 @@ func TestSidecarRestartWithoutCapture(t *testing.T) {
 	}
 }
 
-// TestGatewayRestartLosesNothing has a new process take over from a gateway under load.
+// TestGatewayRestartLosesNothing has a new process take over from a gateway under load. TCP connections that live long go
+// on in the old process until its time is up.
 func TestGatewayRestartLosesNothing(t *testing.T) {
+	const shutdown = 5 * time.Second
 	u := ordinary()
 	m := newMesh(t, u)
-	_, port := freePorts(t)
-	m.apply(`
+	bytesPort, port := freePorts(t)
+	m.apply(fmt.Sprintf(`
 apiVersion: networking.istio.io/v1
 kind: Gateway
 metadata: {name: edge}
-spec: {selector: {istio: ingressgateway}, servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}]}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: ["*"]}, {port: {number: %d, name: tcp, protocol: TCP}, hosts: ["*"]}]
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: edge}
-spec: {hosts: ["*"], gateways: [edge], http: [{route: [{destination: {host: web, port: {number: 8080}}}]}]}
-`)
-	m.serve("web", "v1", "--port 8080", "--http 8080")
+spec: {hosts: ["*"], gateways: [edge], http: [{route: [{destination: {host: web, port: {number: 8080}}}]}], tcp: [{route: [{destination: {host: web, port: {number: 7000}}}]}]}
+`, bytesPort))
+	m.serve("web", "v1", "--port 8080 --port 7000:tcp", "--http 8080 --tcp 7000")
 	start := func() *process {
 		return u.start(t, m.dir, lateen(), "proxy", "gateway", "--dir", m.dir, "--http-port", strconv.Itoa(port),
-			"--socket-path", filepath.Join(m.dir, "gw.sock"), "--drain-time-s", "1", "--parent-shutdown-time-s", "5")
+			"--socket-path", filepath.Join(m.dir, "gw.sock"), "--drain-time-s", "1", "--parent-shutdown-time-s", strconv.Itoa(int(shutdown/time.Second)))
 	}
 	first := start()
 	first.until("gateway is ready")
@@ -125,8 +130,17 @@ spec: {hosts: ["*"], gateways: [edge], http: [{route: [{destination: {host: web,
 	}
 	eventually(t, "the gateway leads to web", answers)
 	var loads []*traffic.Load
-	for _, k := range []traffic.Kind{traffic.HTTP1, traffic.HTTP1Fresh, traffic.HTTP2} {
-		l := traffic.Start(traffic.Options{Kind: k, Dial: traffic.Dialer(port), Workers: 2, Pause: 2 * time.Millisecond})
+	var replaced atomic.Int64 // when the second gateway was started, in nanoseconds: the first has shutdown from then on
+	for _, k := range []traffic.Kind{traffic.HTTP1, traffic.HTTP1Fresh, traffic.HTTP2, traffic.TCP, traffic.TCPLong} {
+		o := traffic.Options{Kind: k, Dial: traffic.Dialer(port), Workers: 2, Pause: 2 * time.Millisecond}
+		switch k {
+		case traffic.TCPLong:
+			o.Explain = func(error) bool { at := replaced.Load(); return at > 0 && time.Since(time.Unix(0, at)) >= shutdown }
+			fallthrough
+		case traffic.TCP:
+			o.Dial = traffic.Dialer(bytesPort)
+		}
+		l := traffic.Start(o)
 		t.Cleanup(l.Stop)
 		loads = append(loads, l)
 	}
@@ -138,6 +152,7 @@ spec: {hosts: ["*"], gateways: [edge], http: [{route: [{destination: {host: web,
 		}
 	}
 	more()
+	replaced.Store(time.Now().UnixNano())
 	second := start()
 	second.until("gateway is ready")
 	if code := first.wait(patience); code != 0 {

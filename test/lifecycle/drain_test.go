@@ -59,8 +59,8 @@ func (b *balancer) dialer(first, second int) func(context.Context) (net.Conn, er
 	}
 }
 
-// TestTerminationLosesNothing ends a proxy under load behind a load balancer. TCP connections that live long are left
-// alone until the deadline.
+// TestTerminationLosesNothing ends a proxy under load behind a load balancer. TCP connections and HTTP/2 streams that live
+// long are left alone until the deadline.
 func TestTerminationLosesNothing(t *testing.T) {
 	const limit = 2 * time.Second
 	b := backend(t, nil)
@@ -69,14 +69,9 @@ func TestTerminationLosesNothing(t *testing.T) {
 	d.start(t)
 	lb := follow(t, c.Admin)
 	list := loads(t, lb.dialer(c.HTTP, d.HTTP), lb.dialer(c.TCP, d.TCP))
-	var ended atomic.Int64 // when, in nanoseconds
-	long := traffic.Start(traffic.Options{Kind: traffic.TCPLong, Dial: lb.dialer(c.TCP, d.TCP), Workers: 2, Pause: 5 * time.Millisecond,
-		Explain: func(error) bool {
-			ended.CompareAndSwap(0, time.Now().UnixNano())
-			return true
-		}})
-	t.Cleanup(long.Stop)
-	more(t, append(list, long), 100)
+	long, cut := endless(t, lb.dialer(c.HTTP, d.HTTP), lb.dialer(c.TCP, d.TCP))
+	list = append(list, long...)
+	more(t, list, 100)
 	asked := time.Now()
 	p.signal(syscall.SIGTERM)
 	within(t, "the state DRAINING", func() bool { status, body := p.ask("GET", "/ready"); return status == 503 && body == "DRAINING\n" })
@@ -86,10 +81,12 @@ func TestTerminationLosesNothing(t *testing.T) {
 	if took := time.Since(asked); took < limit || took > limit+10*time.Second {
 		t.Errorf("it took %v, with a TCP connection that doesn't end and %v to drain", took, limit)
 	}
-	more(t, append(list, long), 100)
-	settle(t, append(list, long))
-	if at := time.Unix(0, ended.Load()); at.Sub(asked) < limit-100*time.Millisecond {
-		t.Errorf("a long TCP connection ended after %v", at.Sub(asked))
+	more(t, list, 100)
+	settle(t, list)
+	for i, l := range long {
+		if at := time.Unix(0, cut[i].Load()); at.Sub(asked) < limit-100*time.Millisecond {
+			t.Errorf("%s: one ended after %v", l.Kind(), at.Sub(asked))
+		}
 	}
 }
 

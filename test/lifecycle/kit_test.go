@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -62,9 +63,15 @@ type conf struct {
 	Top, HCM, Cluster string // more fields: of the bootstrap, the connection manager, the clusters
 }
 
+// http2Upstream has a cluster spoken to in HTTP/2.
+const http2Upstream = `typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {"@type":
+      type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}`
+
 // bootstrap is the file's text.
 func (c conf) bootstrap() string {
-	routes := `route_config: {name: routes, virtual_hosts: [{name: all, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: http, timeout: 0s}}]}]}`
+	routes := `route_config: {name: routes, virtual_hosts: [{name: all, domains: ["*"], routes: [
+          {match: {prefix: /h2}, route: {cluster: http2, timeout: 0s}}, {match: {prefix: /stream}, route: {cluster: http2, timeout: 0s}},
+          {match: {prefix: /}, route: {cluster: http, timeout: 0s}}]}]}`
 	return fmt.Sprintf(`
 node: {id: "sidecar~127.0.0.1~lifecycle.default~default.svc.cluster.local", cluster: lifecycle}
 admin: {address: {socket_address: {address: 127.0.0.1, port_value: %d}}}
@@ -74,6 +81,7 @@ static_resources:
 		testconf.Listener{Name: "http", Port: c.HTTP, Fields: []string{routes, c.HCM}}.YAML() +
 		testconf.Listener{Name: "tcp", Port: c.TCP, Cluster: "tcp"}.YAML() + "  clusters:" +
 		testconf.Cluster{Name: "http", Port: c.Backend, Fields: []string{c.Cluster}}.YAML() +
+		testconf.Cluster{Name: "http2", Port: c.Backend, Fields: []string{http2Upstream}}.YAML() +
 		testconf.Cluster{Name: "tcp", Port: c.BackendTCP}.YAML()
 }
 
@@ -261,12 +269,14 @@ func within(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// loads starts a load of each kind, HTTP through one dialer and TCP through the other.
+// loads starts a load of each kind, HTTP through one dialer and TCP through the other; HTTP/2 to a server that is spoken to
+// in HTTP/1 and to one in HTTP/2.
 func loads(t *testing.T, http, tcp func(context.Context) (net.Conn, error)) []*traffic.Load {
 	var list []*traffic.Load
-	for _, k := range []traffic.Kind{traffic.HTTP1, traffic.HTTP1Fresh, traffic.Upload, traffic.HTTP2, traffic.TCP} {
-		o := traffic.Options{Kind: k, Dial: http, Workers: 3, Pause: 2 * time.Millisecond}
-		if k == traffic.TCP {
+	for _, o := range []traffic.Options{{Kind: traffic.HTTP1}, {Kind: traffic.HTTP1Fresh}, {Kind: traffic.Upload}, {Kind: traffic.HTTP2},
+		{Kind: traffic.HTTP2, Path: "/h2"}, {Kind: traffic.TCP}} {
+		o.Dial, o.Workers, o.Pause = http, 3, 2*time.Millisecond
+		if o.Kind == traffic.TCP {
 			o.Dial = tcp
 		}
 		l := traffic.Start(o)
@@ -274,6 +284,25 @@ func loads(t *testing.T, http, tcp func(context.Context) (net.Conn, error)) []*t
 		list = append(list, l)
 	}
 	return list
+}
+
+// endless starts loads that live as long as they are let: TCP connections, and HTTP/2 streams as of gRPC calls in both
+// directions. What they fail with counts as explained; cut says when that was first the case.
+func endless(t *testing.T, http, tcp func(context.Context) (net.Conn, error)) (list []*traffic.Load, cut []*atomic.Int64) {
+	for _, k := range []traffic.Kind{traffic.TCPLong, traffic.HTTP2Long} {
+		first := &atomic.Int64{} // in nanoseconds
+		o := traffic.Options{Kind: k, Dial: tcp, Workers: 2, Pause: 5 * time.Millisecond, Explain: func(error) bool {
+			first.CompareAndSwap(0, time.Now().UnixNano())
+			return true
+		}}
+		if k == traffic.HTTP2Long {
+			o.Dial, o.Path = http, traffic.StreamPath
+		}
+		l := traffic.Start(o)
+		t.Cleanup(l.Stop)
+		list, cut = append(list, l), append(cut, first)
+	}
+	return list, cut
 }
 
 // more waits until each load has made n exchanges more; slow bodies take their time, so those make fewer.

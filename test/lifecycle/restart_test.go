@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -25,14 +24,8 @@ func TestHotRestartLosesNothing(t *testing.T) {
 	args := []string{"--socket-path", meetingPoint(t), "--drain-time-s", "1", "--parent-shutdown-time-s", strconv.Itoa(int(shutdown / time.Second))}
 	first := c.start(t, args...)
 	list := loads(t, traffic.Dialer(c.HTTP), traffic.Dialer(c.TCP))
-	var cut atomic.Int64 // when the first long connection ended, in nanoseconds
-	long := traffic.Start(traffic.Options{Kind: traffic.TCPLong, Dial: traffic.Dialer(c.TCP), Workers: 2, Pause: 5 * time.Millisecond,
-		Explain: func(error) bool {
-			cut.CompareAndSwap(0, time.Now().UnixNano())
-			return true
-		}})
-	t.Cleanup(long.Stop)
-	list = append(list, long)
+	long, cut := endless(t, traffic.Dialer(c.HTTP), traffic.Dialer(c.TCP))
+	list = append(list, long...)
 	more(t, list, 50)
 	began := time.Now()
 	second := c.start(t, append(args, "--restart-epoch", "1")...)
@@ -43,8 +36,10 @@ func TestHotRestartLosesNothing(t *testing.T) {
 	if code := first.wait(); code != 0 {
 		t.Errorf("the first process ended with %d", code)
 	}
-	if at := time.Unix(0, cut.Load()); at.Sub(began) < shutdown {
-		t.Errorf("a long connection ended after %v", at.Sub(began))
+	for i, l := range long {
+		if at := time.Unix(0, cut[i].Load()); at.Sub(began) < shutdown {
+			t.Errorf("%s: one ended after %v", l.Kind(), at.Sub(began))
+		}
 	}
 	more(t, list, 50)
 	third := c.start(t, args...)

@@ -46,6 +46,10 @@ func ServeAt(webAddress, echoAddress string, handler func(http.ResponseWriter, *
 		if handler != nil && handler(w, r) {
 			return
 		}
+		if r.URL.Path == StreamPath {
+			stream(w, r.Body)
+			return
+		}
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			return // the proxy has gone, and sees that there is no answer
@@ -55,6 +59,28 @@ func ServeAt(webAddress, echoAddress string, handler func(http.ResponseWriter, *
 	b.wg.Go(func() { b.server.Serve(web) }) //nolint:errcheck // ends with Close
 	b.wg.Go(b.accept)
 	return b, nil
+}
+
+// StreamPath is where the backend sends back what comes as it comes, for HTTP2Long.
+const StreamPath = "/stream"
+
+func stream(w http.ResponseWriter, body io.Reader) {
+	c := http.NewResponseController(w)
+	if c.EnableFullDuplex() != nil || c.Flush() != nil {
+		return
+	}
+	piece := make([]byte, 4096)
+	for {
+		n, err := body.Read(piece)
+		if n > 0 {
+			if _, err := w.Write(piece[:n]); err != nil || c.Flush() != nil {
+				return
+			}
+		}
+		if err != nil {
+			return // the stream has ended, one way or the other
+		}
+	}
 }
 
 func port(l net.Listener) int {

@@ -138,6 +138,73 @@ func (c *client2) exchange(ctx context.Context) error {
 	return check(resp)
 }
 
+// longStream sends pieces on one HTTP/2 stream, as a gRPC call in both directions does, and expects each back before the
+// next.
+type longStream struct {
+	c      *client2
+	send   *io.PipeWriter // nil without a stream
+	cancel context.CancelFunc
+	resp   *http.Response
+}
+
+func (l *longStream) close() {
+	if l.send != nil {
+		l.send.Close()
+		l.cancel()
+		l.resp.Body.Close()
+		l.send = nil
+	}
+	l.c.close()
+}
+
+func (l *longStream) exchange(ctx context.Context) error {
+	if l.send == nil {
+		if err := l.open(ctx); err != nil {
+			return fmt.Errorf("opening: %w", err)
+		}
+	}
+	stop := context.AfterFunc(ctx, l.cancel)
+	defer stop()
+	got := make([]byte, len(payload))
+	_, err := l.send.Write(payload)
+	if err == nil {
+		_, err = io.ReadFull(l.resp.Body, got)
+	}
+	if err != nil {
+		l.close()
+		return fmt.Errorf("a piece: %w", err)
+	}
+	if !bytes.Equal(got, payload) {
+		return errors.New("the bytes have come back changed")
+	}
+	return nil
+}
+
+// open begins a stream, whose response begins at once.
+func (l *longStream) open(ctx context.Context) error {
+	body, send := io.Pipe()
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	defer stop()
+	req, err := http.NewRequestWithContext(life, http.MethodPost, l.c.url, body)
+	if err != nil {
+		cancel()
+		return err
+	}
+	resp, err := l.c.t.RoundTrip(req)
+	if err != nil {
+		cancel()
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		cancel()
+		defer resp.Body.Close()
+		return check(resp)
+	}
+	l.send, l.cancel, l.resp = send, cancel, resp
+	return nil
+}
+
 // echoes sends bytes over TCP and expects them back.
 type echoes struct {
 	o  Options

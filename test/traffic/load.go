@@ -24,6 +24,7 @@ const (
 	TCP        Kind = "TCP"                // a connection for each exchange
 	TCPLong    Kind = "TCP long-lived"     // one connection per worker, kept until it ends
 	Upload     Kind = "HTTP/1.1 slow body" // the body takes its time
+	HTTP2Long  Kind = "HTTP/2 long-lived"  // one stream per worker, kept until it ends: each piece sent comes back
 )
 
 // Options of a load.
@@ -84,6 +85,8 @@ func (l *Load) worker(shared *client2) exchanger {
 	switch l.o.Kind {
 	case HTTP2:
 		return shared
+	case HTTP2Long:
+		return &longStream{c: shared}
 	case TCP, TCPLong:
 		return &echoes{o: l.o}
 	default:
