@@ -64,15 +64,24 @@ func (h *Host) Room(a *Ask) (h2.Room, bool) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	limit := h.cluster.Config().Protocol.MaxConnectionDuration
-	for _, m := range p.muxes {
-		if m.conn.Available() > 0 && (limit <= 0 || !m.link.old(limit, sock.Now())) {
-			m.idled.Store(0)
-			m.used.Add(1)
-			return h2.Room{Conn: m.conn, Scheme: m.scheme(), Local: m.link.Local}, true
-		}
+	if m := p.roomyLocked(false); m != nil {
+		m.idled.Store(0)
+		m.used.Add(1)
+		return h2.Room{Conn: m.conn, Scheme: m.scheme(), Local: m.link.Local}, true
 	}
 	return h2.Room{}, false
+}
+
+// roomyLocked returns a connection that takes another stream, or nil. Without anyhow those are left out on which streams that
+// nobody reads leave others little of the window.
+func (p *pool) roomyLocked(anyhow bool) *mux {
+	limit := p.host.cluster.Config().Protocol.MaxConnectionDuration
+	for _, m := range p.muxes {
+		if m.conn.Takes(anyhow) && (limit <= 0 || !m.link.old(limit, sock.Now())) {
+			return m
+		}
+	}
+	return nil
 }
 
 // roomy returns a connection with room for a stream, or a channel to wait on while one is being made, or neither: then
@@ -81,11 +90,8 @@ func (p *pool) roomy(fresh bool) (*mux, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !fresh {
-		limit := p.host.cluster.Config().Protocol.MaxConnectionDuration
-		for _, m := range p.muxes {
-			if m.conn.Available() > 0 && (limit <= 0 || !m.link.old(limit, sock.Now())) {
-				return m, nil
-			}
+		if m := p.roomyLocked(false); m != nil {
+			return m, nil
 		}
 	}
 	if p.opening != nil {
@@ -105,6 +111,12 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 	}()
 	c := p.host.cluster
 	if !take(&c.breakers[0].connections, c.Config().Limits[a.Priority&1].MaxConnections) {
+		p.mu.Lock()
+		m := p.roomyLocked(true)
+		p.mu.Unlock()
+		if m != nil && !a.Fresh {
+			return m.stream(a), nil
+		}
 		c.Stats.Inc(a.Shard, CxOverflow)
 		return nil, &ConnectError{Overflow: true, Err: errOverflow}
 	}

@@ -323,6 +323,17 @@ func (c *Conn) Streams() int {
 func (c *Conn) Available() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.availableLocked()
+}
+
+// Takes says whether Open would give a stream now, and, unless it is wanted anyhow, one that is not congested: see Congested.
+func (c *Conn) Takes(anyhow bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.availableLocked() > 0 && (anyhow || !c.congestedLocked())
+}
+
+func (c *Conn) availableLocked() int {
 	if c.draining || c.closed != nil || c.nextID > maxWindow {
 		return 0
 	}

@@ -211,60 +211,6 @@ func (r *reader) dispatch(f *frame) error {
 	return nil // frames of unknown types are ignored: RFC 9113 section 5.5
 }
 
-// limit counts frames that cost work and bring nothing, which is how floods
-// are made of: see Config.
-func (r *reader) limit(f *frame) error {
-	r.c.mu.Lock()
-	defer r.c.mu.Unlock()
-	return r.limitLocked(f)
-}
-
-func (r *reader) limitLocked(f *frame) error {
-	cfg := &r.c.cfg
-	switch f.typ {
-	case frameData, frameHeaders, frameContinuation:
-		if len(f.payload) > 0 || f.has(flagEndStream) {
-			r.emptyRun = 0
-		} else if r.emptyRun++; r.emptyRun > cfg.MaxEmptyFrames {
-			return connError(EnhanceYourCalm, "too many empty frames")
-		}
-		if f.typ == frameHeaders {
-			r.calm(noisePerStream)
-		}
-		if f.typ == frameData && len(f.payload) > 0 {
-			r.calm(1)
-		}
-	case framePing, frameSettings, framePriority, frameWindowUpdate:
-		if r.noise++; r.noise > cfg.MaxPings {
-			return connError(EnhanceYourCalm, "too many frames of type %d", f.typ)
-		}
-	}
-	if r.c.control > cfg.MaxControlFrames {
-		return connError(EnhanceYourCalm, "the peer does not read our answers")
-	}
-	return nil
-}
-
-// calm takes noise back for something useful that the peer has sent.
-func (r *reader) calm(n int) {
-	if r.noise > 0 {
-		r.noise = max(0, r.noise-n)
-	}
-}
-
-// allowAnswers lets the peer answer a DATA frame that we send with WINDOW_UPDATEs. It may do so later, when its reader
-// comes to it, so what it earns is kept, as far as a large window's frames go.
-func (r *reader) allowAnswers() { r.noise = max(r.noise-noisePerData, -maxAnswers) }
-
-// noisePerStream is how many control frames each stream earns its peer, and noisePerData what each DATA frame that we
-// send does, which is Envoy's max_inbound_window_update_frames_per_data_frame_sent: a peer that reads it in pieces
-// sends several, for the stream and for the connection.
-const (
-	noisePerStream = 20
-	noisePerData   = 10
-	maxAnswers     = 1 << 16
-)
-
 func (r *reader) data(f *frame) error {
 	if f.stream == 0 {
 		return connError(ProtocolError, "DATA without a stream")
@@ -293,7 +239,7 @@ func (r *reader) data(f *frame) error {
 	}
 	if padding := size - len(f.payload); padding > 0 {
 		c.creditLocked(padding)
-		s.unacked += uint32(padding)
+		s.returnLocked(padding)
 	}
 	c.holdLocked(len(f.payload))
 	if s.receiver == nil {
@@ -366,30 +312,6 @@ func (s *Stream) endReceiveLocked() error {
 	return nil
 }
 
-// strayLocked judges a frame for a stream that is not open: idle is an error
-// of the connection, one that we reset a moment ago is none.
-func (c *Conn) strayLocked(f *frame, s *Stream) error {
-	if s == nil && c.idleStreamLocked(f.stream) {
-		return connError(ProtocolError, "a frame for stream %d, which does not exist", f.stream)
-	}
-	if c.wasResetLocked(f.stream) {
-		return nil
-	}
-	if s != nil {
-		return &StreamError{Code: StreamClosed, Reason: "a frame after the end of the message"}
-	}
-	return connError(StreamClosed, "a frame for stream %d, which is closed", f.stream)
-}
-
-// idleStreamLocked says that a stream has never been opened.
-func (c *Conn) idleStreamLocked(id uint32) bool {
-	ours := (id%2 == 1) != c.server
-	if ours {
-		return id >= c.nextID
-	}
-	return id > c.lastID
-}
-
 // windowUpdates handles the WINDOW_UPDATEs at the start of b, of which a client that reads a large body in small pieces
 // sends hundreds at a time, under one lock, and says how many bytes they were. Others are left to frame.
 func (r *reader) windowUpdates(b []byte) (used int, err error) {
@@ -420,95 +342,4 @@ const windowUpdateLen = frameHeaderLen + 4
 // isWindowUpdate says that b begins with a WINDOW_UPDATE as it should be.
 func isWindowUpdate(b []byte) bool {
 	return len(b) >= windowUpdateLen && b[2] == 4 && frameType(b[3]) == frameWindowUpdate && b[0]|b[1] == 0
-}
-
-func checkPriority(f *frame) error {
-	if f.stream == 0 {
-		return connError(ProtocolError, "PRIORITY without a stream")
-	}
-	if len(f.payload) != 5 {
-		return &StreamError{Code: FrameSizeError, Reason: "PRIORITY of a wrong size"}
-	}
-	return checkDependency(f.stream, f.payload)
-}
-
-func checkDependency(stream uint32, p []byte) error {
-	if binary.BigEndian.Uint32(p)&maxWindow == stream {
-		return &StreamError{Code: ProtocolError, Reason: "a stream depends on itself"}
-	}
-	return nil
-}
-
-// settings takes the peer's SETTINGS (RFC 9113 section 6.5).
-func (r *reader) settings(f *frame) error {
-	if f.stream != 0 {
-		return connError(ProtocolError, "SETTINGS on a stream")
-	}
-	if f.has(flagAck) {
-		if len(f.payload) != 0 {
-			return connError(FrameSizeError, "a SETTINGS acknowledgement with a payload")
-		}
-		return nil
-	}
-	if len(f.payload)%6 != 0 {
-		return connError(FrameSizeError, "SETTINGS of %d bytes", len(f.payload))
-	}
-	c := r.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for p := f.payload; len(p) > 0; p = p[6:] {
-		if err := c.settingLocked(settingID(binary.BigEndian.Uint16(p)), binary.BigEndian.Uint32(p[2:])); err != nil {
-			return err
-		}
-	}
-	if !c.peer.received {
-		c.peer.received = true
-	}
-	c.out = appendFrameHeader(c.out, 0, frameSettings, flagAck, 0)
-	c.control++
-	return nil
-}
-
-func (c *Conn) settingLocked(id settingID, v uint32) error {
-	switch id {
-	case settingHeaderTableSize:
-		c.enc.setMax(min(v, tableSize))
-	case settingEnablePush:
-		if v > 1 || (!c.server && v == 1) {
-			return connError(ProtocolError, "ENABLE_PUSH is %d", v)
-		}
-	case settingMaxConcurrentStreams:
-		c.peer.maxStreams = v
-	case settingInitialWindowSize:
-		if v > maxWindow {
-			return connError(FlowControlError, "INITIAL_WINDOW_SIZE is %d", v)
-		}
-		return c.initialWindowLocked(int64(v))
-	case settingMaxFrameSize:
-		if v < minMaxFrameSize || v > maxMaxFrameSize {
-			return connError(ProtocolError, "MAX_FRAME_SIZE is %d", v)
-		}
-		c.peer.maxFrame = int(min(v, 64<<10)) // longer frames gain nothing and hold up other streams
-	case settingEnableConnect:
-		if v > 1 {
-			return connError(ProtocolError, "ENABLE_CONNECT_PROTOCOL is %d", v)
-		}
-		c.peer.extendedHeader = v == 1
-	}
-	return nil
-}
-
-// initialWindowLocked changes every open stream's window by the difference.
-func (c *Conn) initialWindowLocked(v int64) error {
-	delta := v - c.peer.initialWindow
-	c.peer.initialWindow = v
-	for _, s := range c.streams {
-		if s.sendWindow += delta; s.sendWindow > maxWindow {
-			return connError(FlowControlError, "INITIAL_WINDOW_SIZE overflows a stream's window")
-		}
-	}
-	if delta > 0 {
-		c.unblockLocked()
-	}
-	return nil
 }

@@ -251,8 +251,14 @@ func (s *Stream) consumeLocked(n int) {
 	s.ackLocked(n)
 }
 
-// ackLocked lets the peer send n bytes more.
+// ackLocked lets the peer send n bytes more, which have been read.
 func (s *Stream) ackLocked(n int) {
+	s.returnLocked(n)
+	s.c.releaseLocked(n)
+}
+
+// returnLocked gives n bytes back to the stream's window.
+func (s *Stream) returnLocked(n int) {
 	s.unacked += uint32(n)
 	if s.unacked >= s.window/2 && !s.recvEnd && s.err == nil {
 		more := uint32(0)
@@ -265,7 +271,6 @@ func (s *Stream) ackLocked(n int) {
 		s.recvLeft += int64(more)
 		s.unacked = 0
 	}
-	s.c.releaseLocked(n)
 }
 
 // Trailers are the peer's trailer fields, after Read returned io.EOF; nil if
@@ -383,37 +388,4 @@ func (s *Stream) Reset(code ErrCode) {
 	c.mu.Lock()
 	c.resetLocked(s, code, &StreamError{Code: code, Reason: "reset by this end"})
 	c.unlockAndFlush()
-}
-
-// holdLocked accounts for body bytes that have come and are to be read. The
-// connection's window has them back at once, unless too many wait already.
-func (c *Conn) holdLocked(n int) {
-	limit := int64(c.cfg.ConnWindow) * holdServer
-	if !c.server {
-		limit = int64(c.cfg.ConnWindow) * holdClient
-	}
-	if c.held += int64(n); c.held <= limit {
-		c.creditLocked(n)
-	} else {
-		c.withheld += int64(n)
-	}
-}
-
-// releaseLocked accounts for body bytes that have been read, or never will be.
-func (c *Conn) releaseLocked(n int) {
-	c.held -= int64(n)
-	if back := min(int64(n), c.withheld); back > 0 {
-		c.withheld -= back
-		c.creditLocked(int(back))
-	}
-}
-
-// creditLocked gives body bytes back to the connection's window.
-func (c *Conn) creditLocked(n int) {
-	c.recvUnacked += uint32(n)
-	if c.recvUnacked >= c.cfg.ConnWindow/2 {
-		c.out = appendWindowUpdate(c.out, 0, c.recvUnacked)
-		c.read.window += int64(c.recvUnacked)
-		c.recvUnacked = 0
-	}
 }
