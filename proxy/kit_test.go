@@ -47,7 +47,7 @@ func manager(t testing.TB, routes ...*plan.Route) *plan.HTTPConnectionManager {
 	return &plan.HTTPConnectionManager{
 		StatPrefix: "test", ServerName: "lateen", Inline: &plan.RouteConfig{Name: "inline", Hosts: hosts},
 		Identity: plan.RequestIdentity{GenerateRequestID: true},
-		Timeouts: plan.HTTPTimeouts{Idle: time.Hour, StreamIdle: 5 * time.Minute},
+		Timeouts: plan.HTTPTimeouts{Idle: time.Hour, StreamIdle: 5 * time.Minute, StreamFlush: 5 * time.Minute, DelayedClose: time.Second},
 		Filters:  []plan.HTTPFilter{{Name: "router", Config: &plan.Router{}}},
 		HTTP1:    plan.HTTP1Options{AcceptHTTP10: true},
 	}

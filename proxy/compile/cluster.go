@@ -54,7 +54,6 @@ func (b *clusterBuilder) build(m *clusterv3.Cluster) (*plan.Cluster, error) {
 	}
 	out := &plan.Cluster{
 		Name: m.GetName(), AltStatName: m.GetAltStatName(), Version: hashOf(bare), Ref: b.Names.Cluster(m.GetName()),
-		BufferLimit:              u32(m.GetPerConnectionBufferLimitBytes(), defaultBufferLimit),
 		MaxRequestsPerConnection: m.GetMaxRequestsPerConnection().GetValue(),
 		KeepAlive:                keepAlive(m.GetUpstreamConnectionOptions().GetTcpKeepalive()),
 		IgnoreHealthOnRemoval:    m.GetIgnoreHealthOnHostRemoval(), CloseOnHealthFailure: m.GetCloseConnectionsOnHostHealthFailure(),

@@ -163,6 +163,7 @@ func routeTimeouts(out *plan.RouteAction, m *routev3.RouteAction) error {
 	out.IdleTimeout = ds.get("idle_timeout", m.GetIdleTimeout(), 0)
 	out.HasIdleTimeout = m.GetIdleTimeout() != nil
 	out.FlushTimeout = ds.get("flush_timeout", m.GetFlushTimeout(), 0)
+	out.HasFlushTimeout = m.GetFlushTimeout() != nil
 	out.UseGRPCTimeout = m.GetMaxGrpcTimeout() != nil
 	out.MaxGRPCTimeout = ds.get("max_grpc_timeout", m.GetMaxGrpcTimeout(), 0)
 	out.GRPCTimeoutOffset = ds.get("grpc_timeout_offset", m.GetGrpcTimeoutOffset(), 0)

@@ -28,7 +28,7 @@ var (
 		merge_slashes path_with_escaped_slashes_action request_id_extension local_reply_config
 		strip_matching_host_port strip_any_host_port strip_trailing_host_dot stream_error_on_invalid_http_message
 		append_local_overload record_route_resolution_stats`)
-	commonHTTPFields = fields(`idle_timeout max_connection_duration max_headers_count max_response_headers_kb
+	commonHTTPFields = fields(`idle_timeout max_connection_duration max_connection_duration_jitter max_headers_count max_response_headers_kb
 		max_stream_duration max_requests_per_connection`)
 )
 
@@ -49,14 +49,13 @@ func (b chainEnv) connectionManager(m *hcmv3.HttpConnectionManager) (*plan.HTTPC
 		return nil, err
 	}
 	out := &plan.HTTPConnectionManager{
-		StatPrefix:                  m.GetStatPrefix(),
-		ServerName:                  m.GetServerName(),
-		Via:                         m.GetVia(),
-		Proxy100Continue:            m.GetProxy_100Continue(),
-		StreamErrorOnInvalidMessage: m.GetStreamErrorOnInvalidHttpMessage().GetValue(),
-		AddUserAgent:                m.GetAddUserAgent().GetValue(),
-		SchemeOverwrite:             m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
-		SchemeMatchUpstream:         m.GetSchemeHeaderTransformation().GetMatchUpstream(),
+		StatPrefix:          m.GetStatPrefix(),
+		ServerName:          m.GetServerName(),
+		Via:                 m.GetVia(),
+		Proxy100Continue:    m.GetProxy_100Continue(),
+		AddUserAgent:        m.GetAddUserAgent().GetValue(),
+		SchemeOverwrite:     m.GetSchemeHeaderTransformation().GetSchemeToOverwrite(),
+		SchemeMatchUpstream: m.GetSchemeHeaderTransformation().GetMatchUpstream(),
 	}
 	if out.ServerName == "" {
 		out.ServerName = defaultServerName
@@ -117,9 +116,10 @@ func hcmLimits(out *plan.HTTPConnectionManager, m *hcmv3.HttpConnectionManager) 
 		Drain:          ds.get("drain_timeout", m.GetDrainTimeout(), defaultDrain),
 	}
 	out.Timeouts.StreamFlush = ds.get("stream_flush_timeout", m.GetStreamFlushTimeout(), out.Timeouts.StreamIdle)
-	out.LogFlushInterval = ds.get("access_log_flush_interval", m.GetAccessLogFlushInterval(), 0)
-	if o := m.GetAccessLogOptions(); o != nil {
-		out.LogFlushInterval = ds.get("access_log_options", o.GetAccessLogFlushInterval(), 0)
+	out.Timeouts.HasStreamFlush = m.GetStreamFlushTimeout() != nil
+	out.Timeouts.MaxConnJitter = common.GetMaxConnectionDurationJitter().GetValue()
+	if j := out.Timeouts.MaxConnJitter; !(j >= 0 && j <= 100) {
+		return fmt.Errorf("common_http_protocol_options: max_connection_duration_jitter: %v is not between 0 and 100", j)
 	}
 	return ds.err
 }

@@ -28,7 +28,6 @@ var listenerFields = fields(`name address additional_addresses stat_prefix filte
 const (
 	defaultBufferLimit     = 1 << 20
 	defaultListenerTimeout = 15 * time.Second
-	defaultBacklog         = 128
 )
 
 // Listener compiles a listener.
@@ -61,8 +60,7 @@ func (b *listenerBuilder) build(l *listenerv3.Listener) (*plan.Listener, error) 
 		UseOriginalDst:   l.GetUseOriginalDst().GetValue(),
 		Transparent:      l.GetTransparent().GetValue(),
 		Freebind:         l.GetFreebind().GetValue(),
-		ReusePort:        boolean(l.GetEnableReusePort(), true),
-		Backlog:          int(min(u32(l.GetTcpBacklogSize(), defaultBacklog), math.MaxInt32)),
+		Backlog:          int(min(u32(l.GetTcpBacklogSize(), 0), math.MaxInt32)),
 		Direction:        direction(l.GetTrafficDirection()),
 		BufferLimit:      u32(l.GetPerConnectionBufferLimitBytes(), defaultBufferLimit),
 		StatPrefix:       l.GetStatPrefix(),

@@ -3,6 +3,7 @@ package compile
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	preservev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/http/header_formatters/preserve_case/v3"
@@ -58,13 +59,16 @@ func http2Options(m *corev3.Http2ProtocolOptions) (plan.HTTP2Options, error) {
 		InitialStreamWindow:         u32(m.GetInitialStreamWindowSize(), 16<<20),
 		InitialConnectionWindow:     u32(m.GetInitialConnectionWindowSize(), 24<<20),
 		HPACKTableSize:              u32(m.GetHpackTableSize(), 4096),
+		NoHPACKTable:                m.GetHpackTableSize() != nil && m.GetHpackTableSize().GetValue() == 0,
 		MaxOutboundFrames:           u32(m.GetMaxOutboundFrames(), 10000),
 		MaxOutboundControlFrames:    u32(m.GetMaxOutboundControlFrames(), 1000),
 		MaxConsecutiveEmptyFrames:   u32(m.GetMaxConsecutiveInboundFramesWithEmptyPayload(), 1),
 		MaxInboundPriorityPerStream: u32(m.GetMaxInboundPriorityFramesPerStream(), 100),
 		MaxInboundWindowPerData:     u32(m.GetMaxInboundWindowUpdateFramesPerDataFrameSent(), 10),
 		AllowConnect:                m.GetAllowConnect(),
-		StreamErrorOnInvalidMessage: m.GetOverrideStreamErrorOnInvalidHttpMessage().GetValue(),
+		MaxFieldBytes:               min(m.GetMaxHeaderFieldSizeKb().GetValue(), maxHeadKiB) << 10,
+		ResetBurst:                  uint32(min(m.GetStreamResetBurst().GetValue(), math.MaxInt32)),
+		ResetRate:                   uint32(min(m.GetStreamResetRate().GetValue(), math.MaxInt32)),
 	}
 	if err := http2Fields.only(m); err != nil {
 		return out, err
@@ -79,6 +83,15 @@ func http2Options(m *corev3.Http2ProtocolOptions) (plan.HTTP2Options, error) {
 	}
 	if out.MaxConcurrentStreams == 0 || out.MaxConcurrentStreams > 1<<31-1 {
 		return out, fmt.Errorf("max_concurrent_streams: %d is not between 1 and 2147483647", out.MaxConcurrentStreams)
+	}
+	for _, f := range []struct {
+		name string
+		v    uint32
+	}{{"max_outbound_frames", out.MaxOutboundFrames}, {"max_outbound_control_frames", out.MaxOutboundControlFrames},
+		{"max_inbound_window_update_frames_per_data_frame_sent", out.MaxInboundWindowPerData}} {
+		if f.v == 0 || f.v > math.MaxInt32 {
+			return out, fmt.Errorf("%s: %d is not between 1 and 2147483647", f.name, f.v)
+		}
 	}
 	ds := &durations{}
 	out.PingInterval = ds.get("connection_keepalive: interval", m.GetConnectionKeepalive().GetInterval(), 0)

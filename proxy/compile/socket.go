@@ -182,6 +182,11 @@ func protocolOptions(out *plan.Cluster, o *httpv3.HttpProtocolOptions) error {
 	p.MaxConnectionDuration = ds.get("max_connection_duration", common.GetMaxConnectionDuration(), 0)
 	p.MaxStreamDuration = ds.get("max_stream_duration", common.GetMaxStreamDuration(), 0)
 	p.MaxHeaderCount = u32(common.GetMaxHeadersCount(), defaultHeaderCount)
+	kib := u32(common.GetMaxResponseHeadersKb(), defaultHeadKiB)
+	if kib == 0 || kib > maxHeadKiB {
+		return fmt.Errorf("max_response_headers_kb: %d is not between 1 and %d", kib, maxHeadKiB)
+	}
+	p.MaxHeadBytes = kib << 10
 	if n := common.GetMaxRequestsPerConnection(); n != nil {
 		out.MaxRequestsPerConnection = n.GetValue()
 	}

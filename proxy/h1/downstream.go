@@ -24,6 +24,9 @@ type Handler interface {
 type Timeouts struct {
 	Idle time.Duration // between exchanges
 	Head time.Duration // from a head's first byte to its last
+	// DelayedClose is how long a client that still sends when the connection is to end may take to see the answer; without
+	// it the connection is closed at once.
+	DelayedClose time.Duration
 }
 
 // Conn is a client's connection, and the exchange that is going on on it. It implements sock.Session.
@@ -70,8 +73,8 @@ func (c *Conn) Run() error {
 	err := c.conn.Serve(c)
 	unread := c.buf != nil && c.closing && !c.buf.body.Done()
 	c.release()
-	if unread && err == nil {
-		c.conn.Linger(time.Second, 1<<20)
+	if unread && err == nil && c.timeouts.DelayedClose > 0 {
+		c.conn.Linger(c.timeouts.DelayedClose, 1<<20)
 		return nil
 	}
 	// The exchange is over; there is nobody left to tell of an error in closing.

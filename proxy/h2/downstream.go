@@ -17,6 +17,7 @@ type Downstream struct {
 	out    http2.Head
 	sent   bool // the response is complete
 	stall  time.Duration
+	flush  time.Duration
 	held   bool         // a tunnel was asked for and doesn't stand yet: nothing is read
 	keyed  bool         // the client sent no Sec-WebSocket-Key, and expects no answer to it
 	batch  *http2.Batch // not nil: what is sent goes there, see Pass
@@ -27,7 +28,7 @@ var _ exchange.Downstream = (*Downstream)(nil)
 // Begin starts the exchange of a stream whose request has arrived, and fills
 // h with its head. The Downstream may have served another before.
 func (d *Downstream) Begin(s *http2.Stream, h *http1.Head) {
-	d.stream, d.sent, d.stall, d.batch = s, false, 0, nil
+	d.stream, d.sent, d.stall, d.flush, d.batch = s, false, 0, 0, nil
 	d.body = body{stream: s}
 	requestHead(h, s.Head(), s.Ended())
 	d.held = h.Upgrade || h.Method == http1.MethodConnect
@@ -64,7 +65,10 @@ func (d *Downstream) OnReset(f func()) {
 
 // LimitStalls bounds how long a piece of the response may wait for a client that
 // opens no window; 0 is no limit. It holds for the exchange that has begun.
-func (d *Downstream) LimitStalls(limit time.Duration) { d.stall = limit }
+func (d *Downstream) LimitStalls(limit time.Duration) { d.stall, d.flush = limit, limit }
+
+// LimitFlush is LimitStalls for the last piece alone.
+func (d *Downstream) LimitFlush(limit time.Duration) { d.flush = limit }
 
 // Next implements exchange.Downstream.
 func (d *Downstream) Next(wait, _ bool) (exchange.Piece, error) {
@@ -119,9 +123,15 @@ func (d *Downstream) Write(p exchange.Piece, trailers *header.List) error {
 	if d.batch != nil {
 		err = d.passPiece(p, trailers)
 	} else {
-		if d.stall > 0 {
-			d.stream.SetWriteDeadline(time.Now().Add(d.stall))
+		limit := d.stall
+		if p.End {
+			limit = d.flush
 		}
+		at := time.Time{}
+		if limit > 0 {
+			at = time.Now().Add(limit)
+		}
+		d.stream.SetWriteDeadline(at)
 		err = writePiece(d.stream, &d.out, p, trailers)
 	}
 	if err == nil && p.End {

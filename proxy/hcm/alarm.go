@@ -146,7 +146,7 @@ func (s *stream) due() (at sock.Instant) {
 	r := &s.router
 	switch {
 	case r.complete:
-		if d := s.m.cfg.Timeouts.StreamIdle; d > 0 {
+		if d := r.flush; d > 0 {
 			at = s.relay.active.Add(d)
 		}
 		return at

@@ -2,6 +2,7 @@ package hcm
 
 import (
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -22,8 +23,9 @@ import (
 type conn struct {
 	m   *Manager
 	acc *listen.Accepted
-	// born is when the connection began, for max_connection_duration.
+	// born is when the connection began, and age how long it may live; 0 is no limit.
 	born sock.Instant
+	age  time.Duration
 	// secure is what the metrics call connection_security_policy; names are the peer certificate's for RBAC.
 	mutual     bool
 	names      [][]byte
@@ -45,7 +47,7 @@ type conn struct {
 
 // Serve serves a connection until it ends.
 func (m *Manager) Serve(acc *listen.Accepted) error {
-	c := &conn{m: m, acc: acc, serverName: []byte(acc.SNI), born: sock.Now(), scheme: "http", local: acc.Local, remote: acc.Remote, direct: acc.Direct}
+	c := m.newConn(acc)
 	if acc.TLS != nil {
 		c.scheme = "https"
 		c.takeNames()
@@ -55,7 +57,7 @@ func (m *Manager) Serve(acc *listen.Accepted) error {
 	}
 	hc := h1.NewConn(acc.Conn, c, h1.Config{
 		Limits:   &m.limits,
-		Timeouts: h1.Timeouts{Idle: m.cfg.Timeouts.Idle, Head: m.cfg.Timeouts.RequestHeaders},
+		Timeouts: h1.Timeouts{Idle: m.cfg.Timeouts.Idle, Head: m.cfg.Timeouts.RequestHeaders, DelayedClose: m.cfg.Timeouts.DelayedClose},
 		Draining: c.draining, Hurried: acc.Drain.Hurried,
 	})
 	acc.OnDrain(func(hurry bool) {
@@ -108,8 +110,17 @@ func (c *conn) draining() bool {
 	if c.acc.Drain.Draining() {
 		return true
 	}
-	limit := c.m.cfg.Timeouts.MaxConnection
-	return limit > 0 && sock.Now().Sub(c.born) >= limit
+	return c.age > 0 && sock.Now().Sub(c.born) >= c.age
+}
+
+// newConn is apart from Serve so that what it needs is not on the stack of an idle connection. A connection may live for
+// max_connection_duration and as much of its jitter as chance wants.
+func (m *Manager) newConn(acc *listen.Accepted) *conn {
+	age, jitter := m.cfg.Timeouts.MaxConnection, m.cfg.Timeouts.MaxConnJitter
+	if age > 0 && jitter > 0 {
+		age += time.Duration(float64(age) * jitter / 100 * rand.Float64())
+	}
+	return &conn{m: m, acc: acc, serverName: []byte(acc.SNI), born: sock.Now(), age: age, scheme: "http", local: acc.Local, remote: acc.Remote, direct: acc.Direct}
 }
 
 // Handle implements h1.Handler.
@@ -158,6 +169,9 @@ func (c *conn) Reject(d *h1.Conn, why http1.Reason) {
 func (c *conn) serve2() error {
 	cfg := upstream.HTTP2Config(&c.m.cfg.HTTP2)
 	cfg.MaxHeaderBytes, cfg.MaxHeaderFields = c.m.cfg.Limits.MaxHeadBytes, int(c.m.cfg.Limits.MaxHeaderCount)
+	if cfg.Linger = c.m.cfg.Timeouts.DelayedClose; cfg.Linger == 0 {
+		cfg.Linger = -1
+	}
 	t := &transport2{conn: c.acc.Conn, idled: &c.idled}
 	c.idled.Store(int64(c.born))
 	c.http2 = http2.NewServer(t, cfg, c.handle2)
@@ -202,6 +216,7 @@ func (s *stream) serve(f func(*stream)) {
 	c, d := s.c, &s.down2
 	defer c.m.engine.contain("HTTP/2 stream")
 	d.LimitStalls(c.m.cfg.Timeouts.StreamIdle)
+	d.LimitFlush(s.router.flush)
 	d.OnReset(s.clientReset)
 	f(s)
 	d.OnReset(nil)

@@ -101,6 +101,9 @@ func (s *stream) keepPiece(p exchange.Piece) {
 		return
 	}
 	limit := defaultKept
+	if l := s.c.acc.Listener.BufferLimit; l > 0 {
+		limit = int(l)
+	}
 	if l := s.decision.Route.PerRequestBufferLimit; l > 0 {
 		limit = int(l)
 	}

@@ -41,6 +41,7 @@ type routing struct {
 	deadline sock.Instant
 	attempts uint32
 	idle     time.Duration
+	flush    time.Duration // how long a client may take nothing of a response that is complete
 	autoHost bool
 	picked   bool // the next try has its host already
 	cookie   *plan.HashPolicy
@@ -104,13 +105,13 @@ func (s *stream) overflow() {
 func (s *stream) settle() {
 	r, a, h := &s.router, s.decision.Action, s.req
 	r.timeouts = s.decision.Timeouts(&s.head, s.m.filter.router, s.m.cfg.Timeouts.MaxStream)
+	if d := r.config.Protocol.MaxStreamDuration; d > 0 && (r.timeouts.MaxStream == 0 || d < r.timeouts.MaxStream) {
+		r.timeouts.MaxStream = d
+	}
 	if h.Upgrade || h.Method == http1.MethodConnect {
 		r.timeouts.Global = 0
 	}
-	r.idle = s.m.cfg.Timeouts.StreamIdle
-	if a.HasIdleTimeout {
-		r.idle = a.IdleTimeout
-	}
+	s.idleTimes()
 	r.retry.Init(a.Retry, &s.head)
 	r.choice = upstream.Choice{Shard: s.c.acc.Shard, OriginalDst: s.c.acc.Destination}
 	if a.Retry != nil && a.Retry.AvoidPreviousHosts {
@@ -128,6 +129,24 @@ func (s *stream) settle() {
 	s.connectOptions()
 	s.expectedTimeout()
 	r.cluster.Stats.Inc(s.c.acc.Shard, upstream.RqTotal)
+}
+
+// idleTimes settles how long nothing may happen. A route's idle timeout counts for the flush, too, unless that has its own.
+func (s *stream) idleTimes() {
+	r, a, t := &s.router, s.decision.Action, &s.m.cfg.Timeouts
+	r.idle, r.flush = t.StreamIdle, t.StreamFlush
+	if a.HasIdleTimeout {
+		r.idle = a.IdleTimeout
+		if !t.HasStreamFlush {
+			r.flush = a.IdleTimeout
+		}
+	}
+	if a.HasFlushTimeout {
+		r.flush = a.FlushTimeout
+	}
+	if s.rec.Protocol == telemetry.ProtocolHTTP2 {
+		s.down2.LimitFlush(r.flush)
+	}
 }
 
 // connectOptions says how a connection for the request must be made.

@@ -121,6 +121,7 @@ func (s *stream) begin(c *conn, d exchange.Downstream, h *http1.Head, p telemetr
 	now := time.Now()
 	s.start = sock.At(now)
 	s.head.h, s.head.scheme = h, c.scheme
+	s.router.flush = c.m.cfg.Timeouts.StreamFlush
 	r := &s.rec
 	r.Start = now
 	r.Protocol, r.GRPCStatus, r.ConnectionID = p, -1, c.acc.ID

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -33,6 +34,9 @@ func open(ctx context.Context, l *plan.Listener, a *plan.Address) (net.Listener,
 	lc.SetMultipathTCP(false) // as in Envoy, unless it is asked for
 	if a.Path == "" {
 		ln, err := lc.Listen(ctx, "tcp", a.IP.String())
+		if err == nil {
+			err = queues(l, ln)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("listener %s: %w", l.Name, err)
 		}
@@ -106,6 +110,28 @@ func control(l *plan.Listener, rc syscall.RawConn) error {
 		err = cerr
 	}
 	return err
+}
+
+// queues sets how long the queues of a listening socket may become. Calling listen again is the way to change it.
+func queues(l *plan.Listener, ln net.Listener) error {
+	sc, ok := ln.(syscall.Conn)
+	if !ok || l.Backlog == 0 && l.TCPFastOpenQueue == 0 {
+		return nil
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var berr, ferr error
+	err = rc.Control(func(fd uintptr) {
+		if l.Backlog > 0 {
+			berr = os.NewSyscallError("listen", unix.Listen(int(fd), l.Backlog))
+		}
+		if n := l.TCPFastOpenQueue; n > 0 {
+			ferr = os.NewSyscallError("setsockopt TCP_FASTOPEN", unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_FASTOPEN, int(min(n, 1<<16))))
+		}
+	})
+	return errors.Join(err, berr, ferr)
 }
 
 // kernelOriginalDst asks the kernel where a redirected connection was going.

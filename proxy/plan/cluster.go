@@ -64,8 +64,6 @@ type Cluster struct {
 	// CloseOnHealthFailure closes a host's connections when it becomes unhealthy.
 	CloseOnHealthFailure bool
 
-	// BufferLimit is the soft limit of bytes buffered per upstream connection and direction.
-	BufferLimit uint32
 	// MaxRequestsPerConnection: 0 is no limit.
 	MaxRequestsPerConnection uint32
 	KeepAlive                *TCPKeepalive
@@ -135,7 +133,9 @@ type ProtocolOptions struct {
 	IdleTimeout           time.Duration
 	MaxConnectionDuration time.Duration
 	MaxStreamDuration     time.Duration
-	MaxHeaderCount        uint32
+	// MaxHeaderCount and MaxHeadBytes bound a response's head.
+	MaxHeaderCount uint32
+	MaxHeadBytes   uint32
 	// AutoSNI takes the SNI from the request's authority; AutoSANValidation then requires a SAN equal to it.
 	AutoSNI           bool
 	AutoSANValidation bool
@@ -158,17 +158,20 @@ type HTTP2Options struct {
 	InitialStreamWindow         uint32
 	InitialConnectionWindow     uint32
 	HPACKTableSize              uint32
+	NoHPACKTable                bool // HPACKTableSize is 0
 	MaxOutboundFrames           uint32
 	MaxOutboundControlFrames    uint32
 	MaxConsecutiveEmptyFrames   uint32
 	MaxInboundPriorityPerStream uint32
 	MaxInboundWindowPerData     uint32
+	// MaxFieldBytes bounds one header field's name or value; 0 is no limit beside the head's.
+	MaxFieldBytes uint32
+	// ResetBurst and ResetRate are how many streams a client may reset, and how many more each second; 0 is this proxy's default.
+	ResetBurst, ResetRate uint32
 	// PingInterval of keep-alive; 0 is off.
 	PingInterval time.Duration
 	PingTimeout  time.Duration
 	AllowConnect bool
-	// StreamErrorOnInvalidMessage resets the stream instead of the connection.
-	StreamErrorOnInvalidMessage bool
 }
 
 // CircuitBreaker are the limits of one routing priority.

@@ -25,8 +25,6 @@ type HTTPConnectionManager struct {
 	// Filters in order; the last is the router.
 	Filters    []HTTPFilter
 	AccessLogs []*AccessLog
-	// LogFlushInterval logs long requests regularly; 0 is at the end only.
-	LogFlushInterval time.Duration
 
 	Identity RequestIdentity
 	Path     PathNormalization
@@ -41,10 +39,8 @@ type HTTPConnectionManager struct {
 	Via string
 	// Proxy100Continue lets Expect: 100-continue pass instead of answering it.
 	Proxy100Continue bool
-	// StreamErrorOnInvalidMessage answers a malformed HTTP/1 request without closing the connection.
-	StreamErrorOnInvalidMessage bool
-	AddUserAgent                bool
-	StripPort                   StripPort
+	AddUserAgent     bool
+	StripPort        StripPort
 	// StripTrailingDot makes the absolute name "example.com." the same as "example.com".
 	StripTrailingDot bool
 	// SchemeOverwrite replaces the request's scheme, when not empty.
@@ -91,8 +87,9 @@ type HTTPTimeouts struct {
 	MaxStream      time.Duration
 	DelayedClose   time.Duration // 1 s by default
 	Drain          time.Duration // between the GOAWAY and the close; 5 s by default
-	StreamFlush    time.Duration // flushing the rest to a slow client; StreamIdle by default
-	MaxConnJitter  float64       // percent of MaxConnection
+	StreamFlush    time.Duration // flushing the rest to a slow client; HasStreamFlush tells that it isn't StreamIdle
+	HasStreamFlush bool
+	MaxConnJitter  float64 // up to how many percent longer than MaxConnection a connection may live
 }
 
 // RequestIdentity is how a request's origin and id are established.

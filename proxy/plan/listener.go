@@ -70,7 +70,6 @@ type Listener struct {
 	UseOriginalDst bool
 	Transparent    bool
 	Freebind       bool
-	ReusePort      bool
 	Backlog        int // 0 is the system's
 	Direction      Direction
 
@@ -82,7 +81,7 @@ type Listener struct {
 
 	Chains *ChainMatcher
 
-	// BufferLimit is the soft limit of bytes buffered per connection and direction.
+	// BufferLimit is how much of a request's body is kept for retries, where the route says nothing of it.
 	BufferLimit uint32
 	// MaxConnections limits open connections of this listener; 0 is no limit.
 	MaxConnections uint64

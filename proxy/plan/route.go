@@ -124,7 +124,9 @@ type RouteAction struct {
 	Timeout        time.Duration // of the whole request; 15 s by default; 0 is none
 	IdleTimeout    time.Duration // overrides the manager's StreamIdle when HasIdleTimeout
 	HasIdleTimeout bool
-	FlushTimeout   time.Duration
+	// FlushTimeout overrides the manager's StreamFlush when HasFlushTimeout.
+	FlushTimeout    time.Duration
+	HasFlushTimeout bool
 	// MaxStream limits the stream's life and, with UseGRPCTimeout, grpc-timeout up to MaxGRPCTimeout (0: any) is
 	// taken as the timeout, reduced by GRPCTimeoutOffset.
 	MaxStream         time.Duration

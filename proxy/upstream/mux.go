@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"lateen.dev/lateen/proxy/h1"
 	"lateen.dev/lateen/proxy/h2"
 	"lateen.dev/lateen/proxy/plan"
+	"lateen.dev/lateen/wire/http1"
 	"lateen.dev/lateen/wire/http2"
 	"lateen.dev/lateen/wire/sock"
 )
@@ -130,7 +132,10 @@ func (p *pool) open2(ctx context.Context, a *Ask) (exchange.Upstream, error) {
 	}
 	c.Stats.Inc(a.Shard, CxHTTP2Total)
 	m := &mux{pool: p, link: l}
-	m.conn = http2.NewClient(l.Conn, config2(&c.Config().Protocol.HTTP2))
+	protocol := &c.Config().Protocol
+	cfg := HTTP2Config(&protocol.HTTP2)
+	cfg.MaxHeaderBytes, cfg.MaxHeaderFields = protocol.MaxHeadBytes, int(protocol.MaxHeaderCount)
+	m.conn = http2.NewClient(l.Conn, cfg)
 	m.conn.OnIdle(func() {
 		m.idled.Store(int64(sock.Now()))
 		// A connection that was being made when its host was removed is nobody else's to end.
@@ -155,7 +160,7 @@ func (p *pool) adopt1(l *Link, a *Ask) exchange.Upstream {
 	case !p.unkept.Load():
 		plain = p.host.pool(p.shard, v)
 	}
-	u := h1.NewUpstream(l.Conn, l.Local, nil, plain)
+	u := h1.NewUpstream(l.Conn, l.Local, headLimits(&p.host.cluster.Config().Protocol), plain)
 	plain.mu.Lock()
 	if plain.links == nil {
 		plain.links = map[*h1.Upstream]*Link{}
@@ -215,13 +220,30 @@ func (p *pool) sweep2(now sock.Instant, timeout time.Duration) {
 	}
 }
 
-// config2 translates the plan's HTTP/2 options.
-func config2(o *plan.HTTP2Options) http2.Config {
+// headLimits are those of a response over HTTP/1; nil for the usual ones.
+func headLimits(p *plan.ProtocolOptions) *http1.Limits {
+	if (p.MaxHeadBytes == 0 || p.MaxHeadBytes == http1.DefaultMaxHeadBytes) && (p.MaxHeaderCount == 0 || p.MaxHeaderCount == http1.DefaultMaxFields) {
+		return nil
+	}
+	return &http1.Limits{MaxHeadBytes: int(p.MaxHeadBytes), MaxFields: int(p.MaxHeaderCount)}
+}
+
+// HTTP2Config translates the plan's HTTP/2 options, of either side.
+func HTTP2Config(o *plan.HTTP2Options) http2.Config {
 	return http2.Config{
 		MaxConcurrentStreams: o.MaxConcurrentStreams, StreamWindow: o.InitialStreamWindow, ConnWindow: o.InitialConnectionWindow,
+		HeaderTable: o.HPACKTableSize, NoHeaderTable: o.NoHPACKTable, MaxFieldBytes: o.MaxFieldBytes,
+		MaxFrames: int(o.MaxOutboundFrames), MaxControlFrames: int(o.MaxOutboundControlFrames),
+		MaxEmptyFrames: orNone(o.MaxConsecutiveEmptyFrames), MaxPriorities: orNone(o.MaxInboundPriorityPerStream),
+		MaxWindowUpdates: int(o.MaxInboundWindowPerData), MaxResets: int(o.ResetBurst), ResetRate: int(o.ResetRate),
 		EnableConnect: o.AllowConnect, PingInterval: o.PingInterval, PingTimeout: o.PingTimeout,
 	}
 }
 
-// HTTP2Config translates the plan's HTTP/2 options for a server.
-func HTTP2Config(o *plan.HTTP2Options) http2.Config { return config2(o) }
+// orNone is a limit as http2.Config has it, where 0 is its default.
+func orNone(n uint32) int {
+	if n == 0 {
+		return -1
+	}
+	return int(min(n, math.MaxInt32))
+}

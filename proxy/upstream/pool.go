@@ -188,7 +188,7 @@ func (p *pool) open1(ctx context.Context, a *Ask) (*h1.Upstream, error) {
 		return nil, err
 	}
 	c.Stats.Inc(a.Shard, CxHTTP1Total)
-	u := h1.NewUpstream(l.Conn, l.Local, nil, p)
+	u := h1.NewUpstream(l.Conn, l.Local, headLimits(&c.Config().Protocol), p)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.links == nil {

@@ -174,24 +174,18 @@ func unreadFields() map[string]string {
 		TransportSocketMatch.Name TrustedRoots.Certs VirtualHost.Metadata Workload.MTLS`, runtime: `
 		FilterChain.Runtime HTTPFilter.Runtime Route.Runtime RouteConfig.Runtime Secret.Runtime TCPProxy.Runtime
 		UpstreamTLS.Runtime`, owed: `
-		CORS.Shadow CircuitBreaker.MaxConnectionPools CircuitBreaker.TrackRemaining ClientCertDetails.Chain
-		Cluster.AltStatName Cluster.BufferLimit Cluster.IgnoreHealthOnRemoval ConnectionLimit.StatPrefix DNSOptions.RespectTTL
-		DownstreamTLS.FullScan DownstreamTLS.SessionTimeout GRPCStats.AllMethods GRPCStats.EnableUpstream
-		HTTP1Options.AllowAbsoluteURL HTTP1Options.AllowChunkedLength HTTP1Options.EnableTrailers HTTP2Options.HPACKTableSize
-		HTTP2Options.MaxConsecutiveEmptyFrames HTTP2Options.MaxInboundPriorityPerStream HTTP2Options.MaxInboundWindowPerData
-		HTTP2Options.MaxOutboundControlFrames HTTP2Options.MaxOutboundFrames HTTP2Options.StreamErrorOnInvalidMessage
-		HTTPConnectionManager.AddUserAgent HTTPConnectionManager.LogFlushInterval HTTPConnectionManager.SchemeMatchUpstream
-		HTTPConnectionManager.StreamErrorOnInvalidMessage HTTPTimeouts.DelayedClose HTTPTimeouts.MaxConnJitter
-		HTTPTimeouts.StreamFlush Listener.Backlog Listener.BufferLimit Listener.ReusePort Listener.StatPrefix
-		Listener.TCPFastOpenQueue ListenerFilter.Mark MetadataExchange.Protocol MetricOverride.Drop MetricOverride.Name
-		MetricOverride.RemoveTags MetricOverride.Tags Mirror.TraceSampled NetworkRBAC.Continuous PeerMetadata.AdditionalLabels
-		PeerMetadata.Downstream PeerMetadata.Upstream ProtocolOptions.HTTP1 ProtocolOptions.MaxHeaderCount
-		ProtocolOptions.MaxStreamDuration RBAC.ShadowPrefix RBAC.StatPrefix RequestIdentity.PackTraceReason
-		RequestIdentity.RepresentIPv4AsIPv6 RetryPolicy.UpdatePriorities Route.Decorator Route.StatPrefix Route.Tracing
-		Route.TracingOff RouteAction.FlushTimeout RouteAction.IncludeVHRateLimits RouteAction.InternalRedirect
-		Router.StartChildSpan Router.SuppressGRPCRequestFailureCodeStats Secret.Generic Stats.Reporter Stats.StatPrefix
-		TCPProxy.StatPrefix TraceTag.Default TraceTag.Header TraceTag.Literal TraceTag.Tag Tracing.MaxPathTag Tracing.Provider
-		Tracing.Verbose`} {
+		CORS.Shadow CircuitBreaker.MaxConnectionPools CircuitBreaker.TrackRemaining ClientCertDetails.Chain Cluster.AltStatName
+		Cluster.IgnoreHealthOnRemoval ConnectionLimit.StatPrefix DNSOptions.RespectTTL DownstreamTLS.FullScan
+		DownstreamTLS.SessionTimeout GRPCStats.AllMethods GRPCStats.EnableUpstream HTTP1Options.AllowAbsoluteURL
+		HTTP1Options.AllowChunkedLength HTTP1Options.EnableTrailers HTTPConnectionManager.AddUserAgent
+		HTTPConnectionManager.SchemeMatchUpstream Listener.StatPrefix ListenerFilter.Mark MetadataExchange.Protocol
+		MetricOverride.Drop MetricOverride.Name MetricOverride.RemoveTags MetricOverride.Tags Mirror.TraceSampled
+		NetworkRBAC.Continuous PeerMetadata.AdditionalLabels PeerMetadata.Downstream PeerMetadata.Upstream ProtocolOptions.HTTP1
+		RBAC.ShadowPrefix RBAC.StatPrefix RequestIdentity.PackTraceReason RequestIdentity.RepresentIPv4AsIPv6
+		RetryPolicy.UpdatePriorities Route.Decorator Route.StatPrefix Route.Tracing Route.TracingOff
+		RouteAction.IncludeVHRateLimits RouteAction.InternalRedirect Router.StartChildSpan
+		Router.SuppressGRPCRequestFailureCodeStats Secret.Generic Stats.Reporter Stats.StatPrefix TCPProxy.StatPrefix
+		TraceTag.Default TraceTag.Header TraceTag.Literal TraceTag.Tag Tracing.MaxPathTag Tracing.Provider Tracing.Verbose`} {
 		for _, name := range strings.Fields(names) {
 			all[name] = why
 		}

@@ -100,7 +100,7 @@ func (c *Conn) tryLoansLocked() error {
 // takeOutLocked takes what is to be written.
 func (c *Conn) takeOutLocked() []byte {
 	p := c.out
-	c.out, c.control = c.spare[:0], 0
+	c.out, c.control, c.heads, c.bodies = c.spare[:0], 0, 0, 0
 	c.spare = nil
 	return p
 }

@@ -57,6 +57,8 @@ type Conn struct {
 
 	out, spare []byte
 	control    int       // control frames in out
+	heads      int       // frames of header sections in out
+	bodies     int       // DATA frames in out, or lent
 	loans      []loan    // what goes out between the bytes of out
 	lent       int       // how many bytes they are
 	lender     *Batch    // whose they are, who is to write them; nil if there are none
@@ -82,7 +84,8 @@ type Conn struct {
 	closed    error // why the connection is over
 	broken    error // why a client can't write any more, while it still reads
 	hangUp    *time.Timer
-	refusedBy int // resets and stream errors of the peer, less what it let end
+	refusedBy float64   // resets and stream errors of the peer, less what it let end and what time has forgiven
+	refusedAt time.Time // when the last one came
 	onIdle    func()
 	resets    [recentResets]uint32
 	resetAt   int
@@ -146,6 +149,9 @@ func (c *Conn) appendHello(dst []byte) []byte {
 	} else {
 		s = appendSetting(s, settingEnablePush, 0)
 	}
+	if c.cfg.HeaderTable != tableSize {
+		s = appendSetting(s, settingHeaderTableSize, c.cfg.HeaderTable)
+	}
 	s = appendSetting(s, settingInitialWindowSize, c.firstWindow())
 	s = appendSetting(s, settingMaxHeaderListSize, c.cfg.MaxHeaderBytes)
 	dst = append(appendFrameHeader(dst, len(s), frameSettings, 0, 0), s...)
@@ -183,7 +189,7 @@ func (c *Conn) Run() error {
 	c.mu.Unlock()
 	c.wake()
 	writer.Wait()
-	if fault != nil && !fault.Remote {
+	if fault != nil && !fault.Remote && c.cfg.Linger > 0 {
 		c.linger()
 	}
 	c.transport.Close()
@@ -209,7 +215,7 @@ func (c *Conn) linger() {
 		w.CloseWrite()
 	}
 	d, ok := c.transport.(interface{ SetReadDeadline(time.Time) error })
-	if !ok || d.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+	if !ok || d.SetReadDeadline(time.Now().Add(c.cfg.Linger)) != nil {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, c.transport, lingerBytes) // whatever it was, the connection is over
@@ -375,6 +381,7 @@ func (c *Conn) openLocked(h *Head, end bool) (*Stream, error) {
 	}
 	s := newStream(c, c.nextID)
 	c.nextID += 2
+	c.read.opened++
 	c.streams[s.id] = s
 	s.sendWindow = c.peer.initialWindow
 	s.connect = string(h.Method) == "CONNECT"
@@ -398,6 +405,7 @@ func (c *Conn) encodeLocked(s *Stream, h *Head, end bool) {
 		c.encodeField(&h.Fields[i])
 	}
 	c.out = appendHeaderFrames(c.out, c.enc.block, s.id, end, c.peer.maxFrame)
+	c.heads += 1 + len(c.enc.block)/(c.peer.maxFrame+1)
 	if end {
 		s.sendEnd = true
 		c.finishLocked(s)

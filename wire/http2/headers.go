@@ -334,7 +334,7 @@ const maxInterim = 16
 func (c *Conn) streamFault(id uint32, fault *StreamError) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.refusedBy++; c.refusedBy > c.cfg.MaxResets {
+	if c.tooManyResets() {
 		return connError(EnhanceYourCalm, "too many faulty streams")
 	}
 	if s := c.streams[id]; s != nil {
@@ -366,7 +366,7 @@ func (c *Conn) peerReset(f *frame) error {
 	}
 	code := ErrCode(binary.BigEndian.Uint32(f.payload))
 	if c.server {
-		if c.refusedBy++; c.refusedBy > c.cfg.MaxResets {
+		if c.tooManyResets() {
 			return connError(EnhanceYourCalm, "streams are reset too fast")
 		}
 	}

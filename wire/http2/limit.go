@@ -1,6 +1,9 @@
 package http2
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"time"
+)
 
 // limit counts frames that cost work and bring nothing, which is how floods
 // are made of: see Config.
@@ -20,20 +23,40 @@ func (r *reader) limitLocked(f *frame) error {
 			return connError(EnhanceYourCalm, "too many empty frames")
 		}
 		if f.typ == frameHeaders {
+			r.opened++
 			r.calm(noisePerStream)
 		}
 		if f.typ == frameData && len(f.payload) > 0 {
 			r.calm(1)
 		}
-	case framePing, frameSettings, framePriority, frameWindowUpdate:
+	case framePing, frameSettings:
 		if r.noise++; r.noise > cfg.MaxPings {
 			return connError(EnhanceYourCalm, "too many frames of type %d", f.typ)
 		}
+	case framePriority:
+		if r.priorities++; r.priorities > uint64(cfg.MaxPriorities)*(1+r.opened) {
+			return connError(EnhanceYourCalm, "too many PRIORITY frames")
+		}
+	case frameWindowUpdate:
+		if r.updates++; r.updates > moreUpdates+2*(r.opened+uint64(cfg.MaxWindowUpdates)*r.sent) {
+			return connError(EnhanceYourCalm, "too many WINDOW_UPDATE frames")
+		}
 	}
-	if r.c.control > cfg.MaxControlFrames {
+	if r.c.control > cfg.MaxControlFrames || r.c.control+r.c.heads > cfg.MaxFrames {
 		return connError(EnhanceYourCalm, "the peer does not read our answers")
 	}
 	return nil
+}
+
+// tooManyResets counts a stream that the peer has reset, or made a fault in, and tells whether that is one too many.
+func (c *Conn) tooManyResets() bool {
+	now := time.Now()
+	if c.refusedBy > 0 {
+		c.refusedBy = max(0, c.refusedBy-now.Sub(c.refusedAt).Seconds()*float64(c.cfg.ResetRate))
+	}
+	c.refusedAt = now
+	c.refusedBy++
+	return c.refusedBy > float64(c.cfg.MaxResets)
 }
 
 // calm takes noise back for something useful that the peer has sent.
@@ -43,17 +66,15 @@ func (r *reader) calm(n int) {
 	}
 }
 
-// allowAnswers lets the peer answer a DATA frame that we send with WINDOW_UPDATEs. It may do so later, when its reader
-// comes to it, so what it earns is kept, as far as a large window's frames go.
-func (r *reader) allowAnswers() { r.noise = max(r.noise-noisePerData, -maxAnswers) }
+// allowAnswers lets the peer answer a DATA frame of n bytes that we send with WINDOW_UPDATEs, of which one that reads it in
+// pieces sends several, for the stream and for the connection. A frame that is longer than usual counts as several.
+func (r *reader) allowAnswers(n int) { r.sent += 1 + uint64(n)/(minMaxFrameSize+1) }
 
-// noisePerStream is how many control frames each stream earns its peer, and noisePerData what each DATA frame that we
-// send does, which is Envoy's max_inbound_window_update_frames_per_data_frame_sent: a peer that reads it in pieces
-// sends several, for the stream and for the connection.
 const (
+	// noisePerStream is how many PING and SETTINGS frames each stream earns its peer.
 	noisePerStream = 20
-	noisePerData   = 10
-	maxAnswers     = 1 << 16
+	// moreUpdates is how many WINDOW_UPDATE frames may come beside those that streams and DATA frames allow.
+	moreUpdates = 5
 )
 
 // strayLocked judges a frame for a stream that is not open: idle is an error

@@ -9,7 +9,7 @@ import (
 )
 
 // reader is the receiving half. It belongs to Run's goroutine, except window and
-// noise, which the connection's lock guards.
+// what counts frames, which the connection's lock guards.
 type reader struct {
 	c       *Conn
 	dec     *hpack.Decoder
@@ -33,19 +33,31 @@ type reader struct {
 
 	window   int64 // what the peer may still send on the connection
 	first    bool  // no frame yet: SETTINGS must come first
-	noise    int   // frames that cost us and bring nothing, less what streams and DATA, either way, earn
+	noise    int   // PING and SETTINGS, which cost us and bring nothing, less what streams and DATA earn
 	emptyRun int
+
+	// What has come, and what it is allowed by: streams opened by either end, and DATA frames sent.
+	priorities, updates, opened, sent uint64
 }
 
-// tableSize is the size of the header compression's dynamic table, and
-// maxStringBytes bounds one literal.
-const tableSize = 4096
+// tableSize is the size of the header compression's dynamic table unless something else is agreed upon, and maxTableSize
+// how large ours may become.
+const (
+	tableSize    = 4096
+	maxTableSize = 64 << 10
+)
 
 func (r *reader) init(c *Conn) {
 	r.c, r.first = c, true
 	r.window = int64(c.cfg.ConnWindow)
 	r.dec = hpack.NewDecoder(tableSize, r.field)
-	r.dec.SetMaxStringLength(int(c.cfg.MaxHeaderBytes))
+	// A peer that has not read our settings yet may still fill a table of the usual size.
+	r.dec.SetAllowedMaxDynamicTableSize(max(tableSize, c.cfg.HeaderTable))
+	most := c.cfg.MaxHeaderBytes
+	if n := c.cfg.MaxFieldBytes; n > 0 {
+		most = min(most, n)
+	}
+	r.dec.SetMaxStringLength(int(most))
 }
 
 // loop reads until the connection ends.

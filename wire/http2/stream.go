@@ -345,7 +345,7 @@ func (s *Stream) write(p []byte, end bool) (int, error) {
 // sendableLocked is how many bytes may go out in one frame now.
 func (s *Stream) sendableLocked(want int) int {
 	c := s.c
-	if c.pendingLocked() >= maxPending {
+	if c.pendingLocked() >= maxPending || c.control+c.heads+c.bodies >= c.cfg.MaxFrames {
 		c.full = true
 		return 0
 	}
@@ -374,7 +374,8 @@ func endFlag(end bool) uint8 {
 func (c *Conn) sentDataLocked(s *Stream, n int, end bool) {
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
-	c.read.allowAnswers()
+	c.bodies++
+	c.read.allowAnswers(n)
 	if end {
 		s.sendEnd = true
 		c.finishLocked(s)
