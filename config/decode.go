@@ -94,7 +94,7 @@ func Decode(data []byte, o DecodeOptions) Decoded {
 	if o.Namespace == "" {
 		o.Namespace = "default"
 	}
-	d := decoder{DecodeOptions: o, quick: &quickyaml.Parser{}}
+	d := decoder{DecodeOptions: o, quick: &quickyaml.Parser{}, common: newCommon()}
 	if problem, ok := d.unreadable(data); ok {
 		return Decoded{FileProblems: Problems{problem}}
 	}
@@ -155,7 +155,8 @@ func (d Decoded) Problems() Problems {
 
 type decoder struct {
 	DecodeOptions
-	quick *quickyaml.Parser
+	quick  *quickyaml.Parser
+	common *common
 }
 
 func (d decoder) problem(code Code, pos Position, message, hint string) Problem {

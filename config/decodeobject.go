@@ -42,7 +42,7 @@ func (d decoder) head(n *yaml.Node, offset int) (head, *Item) {
 		if n == nil || n.Kind != yaml.ScalarNode || isNull(n) {
 			return ""
 		}
-		return n.Value
+		return d.common.text(n.Value)
 	}
 	meta := child(n, "metadata")
 	h := head{
@@ -100,7 +100,7 @@ type (
 )
 
 func (d decoder) object(n *yaml.Node, h head, offset int) Item {
-	w := &walker{file: d.File, offset: offset}
+	w := &walker{file: d.File, offset: offset, common: d.common}
 	item := Item{Ref: Ref{Kind: h.kind, Namespace: h.namespace, Name: h.name}, Position: w.position(n)}
 	kind, known := LookupKind(h.group(), h.kind)
 	switch {
@@ -230,8 +230,8 @@ func (w *walker) metadata(n *yaml.Node, v any, o *Object) {
 	if text("name") == "" && text("generateName") != "" {
 		w.complain(n, "metadata.generateName", "Write metadata.name", "names aren't generated here")
 	}
-	o.Labels, o.Annotations = texts(m["labels"]), texts(m["annotations"])
-	o.ResourceVersion = text("resourceVersion")
+	o.Labels, o.Annotations = w.common.mapping(m["labels"]), w.common.mapping(m["annotations"])
+	o.ResourceVersion = w.common.text(text("resourceVersion"))
 	if g, ok := m["generation"].(json.Number); ok {
 		o.Generation, _ = g.Int64() // it was written by the walker
 	}
@@ -243,15 +243,16 @@ func (w *walker) metadata(n *yaml.Node, v any, o *Object) {
 	}
 }
 
-// texts is a mapping of texts, nil if v is none.
-func texts(v any) map[string]string {
+// mapping is a mapping of texts, nil if v is none.
+func (c *common) mapping(v any) map[string]string {
 	m, ok := v.(map[string]any)
 	if !ok {
 		return nil
 	}
 	out := make(map[string]string, len(m))
 	for k, e := range m {
-		out[k], _ = e.(string)
+		text, _ := e.(string)
+		out[c.text(k)] = c.text(text)
 	}
 	return out
 }
@@ -262,17 +263,17 @@ func (w *walker) build(n *yaml.Node, spec any, o *Object) {
 		spec = map[string]any{}
 	}
 	o.Spec = o.Kind.NewSpec()
-	if err := buildSpec(o.Spec, spec); err != nil {
+	if err := w.common.buildSpec(o.Spec, spec); err != nil {
 		// The walk has checked the form, so what is left are values that only
 		// their type can judge, such as a timestamp.
 		w.complain(n, "spec", "", "%s", protoMessage(err))
 	}
 }
 
-func buildSpec(into, spec any) error {
+func (c *common) buildSpec(into, spec any) error {
 	if m, ok := into.(proto.Message); ok {
 		if from, ok := spec.(map[string]any); ok {
-			return fill(m.ProtoReflect(), from)
+			return c.fill(m.ProtoReflect(), from)
 		}
 	}
 	b, err := json.Marshal(spec)
@@ -337,7 +338,7 @@ func looksLikeMeshConfig(n *yaml.Node) bool {
 }
 
 func (d decoder) bareMeshConfig(n *yaml.Node, offset int) Item {
-	w := &walker{file: d.File, offset: offset}
+	w := &walker{file: d.File, offset: offset, common: d.common}
 	key := Key{Kind: MeshConfig, Namespace: MeshConfigNamespace, Name: MeshConfigName}
 	item := Item{Key: key, Ref: key.Ref(), Position: w.position(n)}
 	o := &Object{Key: key, Origin: Origin{Source: d.Source, Position: item.Position}}

@@ -17,21 +17,21 @@ import (
 // fill sets the fields of m from a mapping that a walker has checked against
 // m's shape. It does what protojson does with the same JSON, without writing
 // and reading any: that was half of the cost of decoding.
-func fill(m protoreflect.Message, from map[string]any) error {
+func (c *common) fill(m protoreflect.Message, from map[string]any) error {
 	fields := m.Descriptor().Fields()
 	for name, v := range from {
 		fd := fields.ByJSONName(name)
 		if fd == nil {
 			return fmt.Errorf("unknown field %q", name)
 		}
-		if err := fillField(m, fd, v); err != nil {
+		if err := c.fillField(m, fd, v); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func fillField(m protoreflect.Message, fd protoreflect.FieldDescriptor, v any) error {
+func (c *common) fillField(m protoreflect.Message, fd protoreflect.FieldDescriptor, v any) error {
 	switch {
 	case fd.IsList():
 		items, ok := v.([]any)
@@ -40,7 +40,7 @@ func fillField(m protoreflect.Message, fd protoreflect.FieldDescriptor, v any) e
 		}
 		list := m.Mutable(fd).List()
 		for _, item := range items {
-			value, err := fieldValue(fd, list.NewElement, item)
+			value, err := c.fieldValue(fd, list.NewElement, item)
 			if err != nil {
 				return err
 			}
@@ -54,16 +54,9 @@ func fillField(m protoreflect.Message, fd protoreflect.FieldDescriptor, v any) e
 		if fd.MapKey().Kind() != protoreflect.StringKind {
 			return throughJSON(m, map[string]any{fd.JSONName(): v})
 		}
-		into := m.Mutable(fd).Map()
-		for key, item := range entries {
-			value, err := fieldValue(fd.MapValue(), into.NewValue, item)
-			if err != nil {
-				return err
-			}
-			into.Set(protoreflect.ValueOfString(validText(key)).MapKey(), value)
-		}
+		return c.fillMap(m, fd, entries)
 	default:
-		value, err := fieldValue(fd, func() protoreflect.Value { return m.NewField(fd) }, v)
+		value, err := c.fieldValue(fd, func() protoreflect.Value { return m.NewField(fd) }, v)
 		if err != nil {
 			return err
 		}
@@ -72,26 +65,49 @@ func fillField(m protoreflect.Message, fd protoreflect.FieldDescriptor, v any) e
 	return nil
 }
 
+func (c *common) fillMap(m protoreflect.Message, fd protoreflect.FieldDescriptor, entries map[string]any) error {
+	ofTexts := fd.MapValue().Kind() == protoreflect.StringKind
+	if ofTexts {
+		if value, ok := c.find(fd, entries); ok {
+			m.Set(fd, value)
+			return nil
+		}
+	}
+	whole := m.Mutable(fd)
+	into := whole.Map()
+	for key, item := range entries {
+		value, err := c.fieldValue(fd.MapValue(), into.NewValue, item)
+		if err != nil {
+			return err
+		}
+		into.Set(protoreflect.ValueOfString(c.text(validText(key))).MapKey(), value)
+	}
+	if ofTexts {
+		c.note(fd, entries, whole)
+	}
+	return nil
+}
+
 // fieldValue makes a value for a field, or for an element of one. empty makes
 // the message to fill.
-func fieldValue(fd protoreflect.FieldDescriptor, empty func() protoreflect.Value, v any) (protoreflect.Value, error) {
+func (c *common) fieldValue(fd protoreflect.FieldDescriptor, empty func() protoreflect.Value, v any) (protoreflect.Value, error) {
 	if fd.Message() == nil {
-		return scalarValue(fd, v)
+		return c.scalarValue(fd, v)
 	}
 	value := empty()
 	m := value.Message()
 	if strings.HasPrefix(string(fd.Message().FullName()), "google.protobuf.") {
-		return value, fillKnown(m, v)
+		return value, c.fillKnown(m, v)
 	}
 	from, ok := v.(map[string]any)
 	if !ok {
 		return value, misfit(fd, v)
 	}
-	return value, fill(m, from)
+	return value, c.fill(m, from)
 }
 
 // fillKnown sets a message whose JSON form isn't an object of its fields.
-func fillKnown(m protoreflect.Message, v any) error {
+func (c *common) fillKnown(m protoreflect.Message, v any) error {
 	md := m.Descriptor()
 	switch s := messageShape(md); {
 	case s.class == classDuration:
@@ -107,7 +123,7 @@ func fillKnown(m protoreflect.Message, v any) error {
 		return throughJSON(m, v)
 	}
 	fd := md.Fields().ByName("value")
-	value, err := scalarValue(fd, v)
+	value, err := c.scalarValue(fd, v)
 	if err == nil {
 		m.Set(fd, value)
 	}
@@ -128,10 +144,10 @@ func throughJSON(m protoreflect.Message, v any) error {
 	return nil
 }
 
-func scalarValue(fd protoreflect.FieldDescriptor, v any) (protoreflect.Value, error) {
+func (c *common) scalarValue(fd protoreflect.FieldDescriptor, v any) (protoreflect.Value, error) {
 	switch v := v.(type) {
 	case string:
-		return textValue(fd, v)
+		return c.textValue(fd, v)
 	case bool:
 		if fd.Kind() == protoreflect.BoolKind {
 			return protoreflect.ValueOfBool(v), nil
@@ -153,10 +169,10 @@ func scalarValue(fd protoreflect.FieldDescriptor, v any) (protoreflect.Value, er
 	return protoreflect.Value{}, misfit(fd, v)
 }
 
-func textValue(fd protoreflect.FieldDescriptor, v string) (protoreflect.Value, error) {
+func (c *common) textValue(fd protoreflect.FieldDescriptor, v string) (protoreflect.Value, error) {
 	switch fd.Kind() {
 	case protoreflect.StringKind:
-		return protoreflect.ValueOfString(validText(v)), nil
+		return protoreflect.ValueOfString(c.text(validText(v))), nil
 	case protoreflect.EnumKind:
 		if e := fd.Enum().Values().ByName(protoreflect.Name(v)); e != nil {
 			return protoreflect.ValueOfEnum(e.Number()), nil

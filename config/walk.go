@@ -25,6 +25,7 @@ type walker struct {
 	file     string
 	offset   int // added to the nodes' line numbers
 	problems Problems
+	common   *common // of the file; for what builds objects
 	nodes    int
 	over     bool // a limit was passed and complained about
 }
