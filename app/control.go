@@ -113,7 +113,33 @@ const (
 	gcPercent          = 50
 	gcRoom             = 64 << 20
 	goDefaultGCPercent = 100
+	// gcStartPercent is for the first translation and the first change log: what
+	// they leave would make the memory grow beyond what is needed afterwards.
+	gcStartPercent = 25
 )
+
+// collect chooses when garbage is collected, until ctx ends. started are closed
+// when the parts of a start are over that make much of it.
+func collect(ctx context.Context, started ...<-chan struct{}) {
+	starting, over := context.WithCancel(ctx)
+	var waiting sync.WaitGroup
+	waiting.Go(func() {
+		defer over()
+		for _, s := range started {
+			select {
+			case <-s:
+			case <-ctx.Done():
+			}
+		}
+	})
+	rest.Headroom(starting, gcStartPercent, gcRoom)
+	waiting.Wait()
+	if ctx.Err() == nil {
+		rest.Collect()
+		debug.SetGCPercent(gcPercent)
+		rest.Headroom(ctx, gcPercent, gcRoom)
+	}
+}
 
 // RunControl runs the control plane until ctx ends.
 func RunControl(ctx context.Context, o ControlOptions) error {
@@ -140,11 +166,12 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 		return err
 	}
 	// Not earlier: reading a large configuration makes much garbage.
-	if before := debug.SetGCPercent(gcPercent); before != goDefaultGCPercent {
+	started := make(chan struct{})
+	if before := debug.SetGCPercent(gcStartPercent); before != goDefaultGCPercent {
 		debug.SetGCPercent(before) // the operator chose one with GOGC
 	} else {
 		g.Go("collector", func(ctx context.Context) error {
-			rest.Headroom(ctx, gcPercent, gcRoom)
+			collect(ctx, started, c.store.Recorded())
 			return nil
 		})
 	}
@@ -164,6 +191,7 @@ func RunControl(ctx context.Context, o ControlOptions) error {
 	g.Go("translation", c.discovery.run)
 	g.Go("first translation", func(ctx context.Context) error {
 		c.discovery.ahead()
+		close(started)
 		<-ctx.Done()
 		return nil
 	})

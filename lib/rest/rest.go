@@ -4,13 +4,15 @@
 // the start has needed.
 //
 // Programs that wait for most of their life call Watch in a goroutine of their own; it returns when its context ends.
-// While the program works, the collector runs by itself and this package does nothing.
+// While the program works, the collector runs by itself and this package does nothing. A program that is never at rest for
+// long calls Headroom instead, and Collect after its start.
 //
 // May import: nothing of ours.
 package rest
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -45,6 +47,13 @@ func Watch(ctx context.Context) {
 			w.collected(look())
 		}
 	}
+}
+
+// Collect collects what a start has left behind, once, and takes the program's own pages out of memory. Memory stays with
+// the process, for what comes next.
+func Collect() {
+	runtime.GC()
+	_ = releaseProgram() // what can't be had back stays
 }
 
 // sample is what the runtime says about itself.

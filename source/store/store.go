@@ -35,6 +35,7 @@ type Store struct {
 	log  *changeLog
 
 	warnings warnings
+	recorded chan struct{} // closed after the first batch
 
 	mu      sync.Mutex // guards logging
 	logging error      // why the change log couldn't be written last, nil if it could
@@ -62,7 +63,7 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
 	}
-	s := &Store{o: o, lock: held, log: log}
+	s := &Store{o: o, lock: held, log: log, recorded: make(chan struct{})}
 	s.Source = files.New(files.Options{Root: o.Dir, Revision: log.lastRevision(), Remembered: s.remembered, Changed: s.changed})
 	return s, nil
 }
@@ -122,7 +123,14 @@ func (s *Store) live() []*config.Object {
 func (s *Store) changed(b source.Batch, via string) {
 	s.warnings.changed(b)
 	s.record(b, via)
+	if b.Initial {
+		close(s.recorded)
+	}
 }
+
+// Recorded is closed when the change log has what the first batch brought, which
+// takes a while after the batch is live.
+func (s *Store) Recorded() <-chan struct{} { return s.recorded }
 
 // record writes a batch to the change log. Of the first batch only what changed
 // while no control plane was running is new.
