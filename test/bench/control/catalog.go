@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"lateen.dev/lateen/xds"
@@ -40,12 +42,24 @@ func kindOf(typeURL string) int {
 // catalog knows each body that any client received: read once, however many
 // clients receive it. Safe for use by any number of goroutines.
 type catalog struct {
-	buffers sync.Pool // of *[]byte: messages that are being received
+	buffers buffers
 
 	mu    sync.RWMutex
 	names [kindCount]map[string]int
 	list  [kindCount][]string // names by number
 	known map[uint64]*known
+	// seen are resources with all that stands around them, by their hash.
+	seen map[uint64]*seen
+	// unread are route tables of which only the head has been read, if putOff says so
+	// from the beginning; finish reads them.
+	unread [][]byte
+	putOff bool
+}
+
+// seen is a resource as it stood in a response. value is where its message is.
+type seen struct {
+	body
+	from, to int
 }
 
 // known is one body: which name it has, and what a client that takes it into
@@ -59,7 +73,7 @@ type known struct {
 }
 
 func newCatalog() *catalog {
-	c := &catalog{known: map[uint64]*known{}}
+	c := &catalog{known: map[uint64]*known{}, seen: map[uint64]*seen{}}
 	for i := range c.names {
 		c.names[i] = map[string]int{}
 	}
@@ -100,6 +114,34 @@ func (c *catalog) of(h uint64) *known {
 	return c.known[h]
 }
 
+// body reads a resource of a response, with read unless it has been seen.
+func (c *catalog) body(field []byte, read func(*body, []byte) error) (body, error) {
+	whole := hash(field)
+	c.mu.RLock()
+	s := c.seen[whole]
+	c.mu.RUnlock()
+	if s != nil {
+		b := s.body
+		b.value = field[s.from:s.to]
+		return b, nil
+	}
+	b := body{kind: -1}
+	if err := read(&b, field); err != nil || b.kind < 0 {
+		return b, err
+	}
+	b.sum = hash(b.value)
+	var err error
+	if b.known, err = c.look(b.kind, b, b.sum); err != nil {
+		return b, err
+	}
+	s = &seen{body: b, from: cap(field) - cap(b.value)}
+	s.to, s.value = s.from+len(b.value), nil
+	c.mu.Lock()
+	c.seen[whole] = s
+	c.mu.Unlock()
+	return b, nil
+}
+
 // look finds what is known of a body.
 func (c *catalog) look(kind int, b body, h uint64) (*known, error) {
 	c.mu.RLock()
@@ -109,14 +151,60 @@ func (c *catalog) look(kind int, b body, h uint64) (*known, error) {
 		return k, nil
 	}
 	k = &known{id: c.id(kind, b.name)}
-	var err error
-	if err = k.read(kind, b.value); err != nil {
+	value := b.value
+	if kind == routes && c.putOff {
+		value = headOf(value)
+	}
+	if err := k.read(kind, value); err != nil {
 		return nil, fmt.Errorf("%s %q: %w", xds.ShortType(kinds[kind]), b.name, err)
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(value) < len(b.value) {
+		c.unread = append(c.unread, bytes.Clone(b.value))
+	}
 	c.known[h] = k
-	c.mu.Unlock()
 	return k, nil
+}
+
+// headOf is a route table without its virtual hosts: no client asks for anything
+// because of those, and half a megabyte of them, for each namespace, would be read
+// here while the server and the clients need the processors.
+func headOf(table []byte) []byte {
+	const virtualHosts = 2
+	head := []byte{} // not nil, which is a body that is not there
+	for rest := table; len(rest) > 0; {
+		number, _, n := protowire.ConsumeField(rest)
+		if n < 0 {
+			return table // reading it says what is wrong
+		}
+		if number != virtualHosts {
+			head = append(head, rest[:n]...)
+		}
+		rest = rest[n:]
+	}
+	return head
+}
+
+// finish reads what was put off: a table that can't be read whole is an error.
+func (c *catalog) finish() error {
+	c.mu.Lock()
+	list := c.unread
+	c.unread = nil
+	c.mu.Unlock()
+	for _, table := range list {
+		if err := proto.Unmarshal(table, &routev3.RouteConfiguration{}); err != nil {
+			return fmt.Errorf("a route table: %w", err)
+		}
+	}
+	return nil
+}
+
+// expect reads what clients will receive before it is measured how they do: what a
+// load program makes of a resource that it sees first is not the server's doing.
+func (c *catalog) expect(one *xds.Resource) error {
+	_, err := parseDelta(one.DeltaField(nil).Materialize(), c)
+	return err
 }
 
 // read finds the names that a resource makes its client ask for.

@@ -131,7 +131,7 @@ func (c *client) take(b []byte) error {
 	if c.sotw {
 		parse = parseSotW
 	}
-	r, err := parse(b)
+	r, err := parse(b, c.catalog)
 	if err != nil {
 		return err
 	}
@@ -188,12 +188,15 @@ func (c *client) keep(kind int, r *response, refused string) (next ask, err erro
 	if whole {
 		seen = make(map[int]bool, len(r.resources))
 	}
-	for _, b := range r.resources {
-		h := hash(b.value)
-		k, err := c.catalog.look(kind, b, h)
-		if err != nil {
-			return ask{}, err
+	for i := range r.resources {
+		b := &r.resources[i]
+		if b.kind != kind || b.known == nil {
+			b.sum = hash(b.value)
+			if b.known, err = c.catalog.look(kind, *b, b.sum); err != nil {
+				return ask{}, err
+			}
 		}
+		h, k := b.sum, b.known
 		if whole {
 			seen[k.id] = true
 		}

@@ -1,17 +1,19 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"syscall"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -21,12 +23,19 @@ import (
 // so that a thousand of them would use as much of the machine as the server that
 // is measured. It belongs to one goroutine.
 type link struct {
-	conn  net.Conn
-	in    *bufio.Reader
-	out   bytes.Buffer // goes out before anything is waited for
-	frame *http2.Framer
-	// buffers are of no message at the moment; all links share them.
-	buffers *sync.Pool
+	conn net.Conn
+	raw  syscall.RawConn
+	out  bytes.Buffer // goes out before anything is waited for
+	// frame writes into out, and reads from in the frames that are not DATA.
+	frame   *http2.Framer
+	in      bytes.Buffer
+	buffers *buffers
+
+	// head is what came of a frame's header. data is how much of a DATA frame's
+	// content has not come yet, control of another frame's.
+	head          [frameHeader]byte
+	headed        int
+	data, control int
 
 	// body is what came and was not returned yet, but for what is before from.
 	body []byte
@@ -47,22 +56,43 @@ const (
 	defaultWindow    = 1<<16 - 1
 	streamID         = 1
 	frameSize        = 16 << 10
+	frameHeader      = 9
 	messagePrefix    = 5
 	maxMessage       = 256 << 20
 	// keptBody is what a link keeps when nothing is under way.
 	keptBody = 16 << 10
+	// chunkSize is how much is read at a time. It stays in the processor's cache on
+	// its way into the message.
+	chunkSize = 128 << 10
 )
 
+// buffers are not in use at the moment; all links share them.
+type buffers struct {
+	messages sync.Pool // of *[]byte, for messages that are being received
+	chunks   sync.Pool // of *[]byte, of chunkSize
+}
+
+func (b *buffers) chunk() *[]byte {
+	if c, ok := b.chunks.Get().(*[]byte); ok {
+		return c
+	}
+	c := make([]byte, chunkSize)
+	return &c
+}
+
 // dial opens a stream of the method.
-func dial(ctx context.Context, address, method string, buffers *sync.Pool) (*link, error) {
+func dial(ctx context.Context, address, method string, buffers *buffers) (*link, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	l := &link{conn: conn, in: bufio.NewReader(conn), buffers: buffers, mayConn: defaultWindow, maySend: defaultWindow, initial: defaultWindow}
+	l := &link{conn: conn, buffers: buffers, mayConn: defaultWindow, maySend: defaultWindow, initial: defaultWindow}
+	if l.raw, err = conn.(*net.TCPConn).SyscallConn(); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	l.out.WriteString(http2.ClientPreface)
-	l.frame = http2.NewFramer(&l.out, l.in)
+	l.frame = http2.NewFramer(&l.out, &l.in)
 	l.frame.SetReuseFrames()
 	l.frame.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
 	var head bytes.Buffer
@@ -140,15 +170,15 @@ func (l *link) tidy() {
 	l.body, l.from = l.body[:n], 0
 	if n == 0 && cap(l.body) > keptBody {
 		b := l.body
-		l.buffers.Put(&b)
+		l.buffers.messages.Put(&b)
 		l.body = nil
 	}
 }
 
-// grow makes room for a message of so many bytes.
+// grow makes room for so many bytes of what is not returned yet.
 func (l *link) grow(whole int) {
 	var b []byte
-	if kept, ok := l.buffers.Get().(*[]byte); ok && cap(*kept) >= whole {
+	if kept, ok := l.buffers.messages.Get().(*[]byte); ok && cap(*kept) >= whole {
 		b = (*kept)[:0]
 	} else {
 		b = make([]byte, 0, whole)
@@ -156,29 +186,128 @@ func (l *link) grow(whole int) {
 	l.body, l.from = append(b, l.body[l.from:]...), 0
 }
 
-// step takes in one frame, before which it sends what is left to send if it has
-// to wait.
+// step takes in what has come, and waits for something if nothing has. Before that
+// it sends what is left to send.
 func (l *link) step() error {
 	if l.end != nil {
 		return l.end
 	}
-	const frameHeader = 9
-	if l.out.Len() > 0 && l.in.Buffered() < frameHeader {
-		if _, err := l.out.WriteTo(l.conn); err != nil && l.in.Buffered() == 0 {
+	if l.out.Len() > 0 {
+		if _, err := l.out.WriteTo(l.conn); err != nil {
 			l.out.Reset() // reading tells why
 		}
 	}
+	var n int
+	var failure error
+	err := l.raw.Read(func(fd uintptr) bool {
+		chunk := l.buffers.chunk()
+		defer l.buffers.chunks.Put(chunk)
+		for {
+			n, failure = unix.Read(int(fd), *chunk)
+			if failure != unix.EINTR {
+				break
+			}
+		}
+		if failure == unix.EAGAIN {
+			return false
+		}
+		if failure == nil {
+			failure = l.take((*chunk)[:max(n, 0)])
+		}
+		return true
+	})
+	switch {
+	case err != nil:
+		return err
+	case failure != nil:
+		return failure
+	case n == 0:
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
+
+// take takes bytes of the connection apart into frames, of which DATA goes into the
+// body at once.
+func (l *link) take(b []byte) error {
+	for len(b) > 0 {
+		switch {
+		case l.data > 0:
+			n := min(l.data, len(b))
+			if err := l.append(b[:n]); err != nil {
+				return err
+			}
+			b, l.data = b[n:], l.data-n
+		case l.control > 0:
+			n := min(l.control, len(b))
+			l.in.Write(b[:n])
+			b = b[n:]
+			if l.control -= n; l.control == 0 {
+				if err := l.other(); err != nil {
+					return err
+				}
+			}
+		default:
+			n := copy(l.head[l.headed:], b)
+			b = b[n:]
+			if l.headed += n; l.headed == frameHeader {
+				l.headed = 0
+				if err := l.began(); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// began takes in a frame's header.
+func (l *link) began() error {
+	size := int(l.head[0])<<16 | int(l.head[1])<<8 | int(l.head[2])
+	kind, flags := http2.FrameType(l.head[3]), http2.Flags(l.head[4])
+	switch {
+	case size > frameSize:
+		return fmt.Errorf("a frame of %d bytes", size)
+	case kind == http2.FrameData && flags.Has(http2.FlagDataPadded):
+		return errors.New("padding, which no server of ours sends")
+	case kind == http2.FrameData:
+		l.data = size
+		return nil
+	}
+	l.in.Write(l.head[:])
+	if l.control = size; size == 0 {
+		return l.other()
+	}
+	return nil
+}
+
+// append takes in content of DATA frames.
+func (l *link) append(b []byte) error {
+	rest := len(l.body) - l.from
+	if cap(l.body)-len(l.body) < len(b) {
+		whole := rest + len(b)
+		if rest >= messagePrefix {
+			size := binary.BigEndian.Uint32(l.body[l.from+1:])
+			whole = max(whole, messagePrefix+int(min(size, maxMessage)))
+		} else if rest == 0 && len(b) >= messagePrefix {
+			whole = max(whole, messagePrefix+int(min(binary.BigEndian.Uint32(b[1:]), maxMessage)))
+		}
+		l.grow(whole)
+	}
+	l.body = append(l.body, b...)
+	return l.account(uint32(len(b)))
+}
+
+// other takes in a frame that is not DATA.
+func (l *link) other() error {
 	f, err := l.frame.ReadFrame()
 	if err != nil {
 		return err
 	}
 	switch f := f.(type) {
-	case *http2.DataFrame:
-		l.body = append(l.body, f.Data()...)
-		return l.account(f.Length)
 	case *http2.MetaHeadersFrame:
 		if f.StreamEnded() {
-			return l.ended(f)
+			l.ended(f)
 		}
 	case *http2.SettingsFrame:
 		return l.settings(f)
@@ -194,7 +323,6 @@ func (l *link) step() error {
 		}
 	case *http2.RSTStreamFrame:
 		l.end = fmt.Errorf("stream reset: %v", f.ErrCode)
-		return l.end
 	}
 	return nil
 }
@@ -226,8 +354,8 @@ func (l *link) settings(f *http2.SettingsFrame) error {
 	return l.frame.WriteSettingsAck()
 }
 
-// ended is how the server ended the stream.
-func (l *link) ended(f *http2.MetaHeadersFrame) error {
+// ended notes how the server ended the stream. What came before counts.
+func (l *link) ended(f *http2.MetaHeadersFrame) {
 	var status, message string
 	for _, h := range f.Fields {
 		switch h.Name {
@@ -238,5 +366,4 @@ func (l *link) ended(f *http2.MetaHeadersFrame) error {
 		}
 	}
 	l.end = fmt.Errorf("the server ended the stream: status %s, %s", status, message)
-	return l.end
 }

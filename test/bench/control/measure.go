@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -65,6 +66,7 @@ func measure(ctx context.Context, o options, s scenario) (*result, error) {
 	b := &bench{options: o, s: s, config: filepath.Join(dir, "config"), watch: &watch{}, catalog: newCatalog(),
 		api: api.NewClient(filepath.Join(dir, cli.SocketName)), result: &result{Name: s.name(), scenario: s, Changes: map[string]*changeResult{}}}
 	defer b.api.Close()
+	b.catalog.putOff = true
 	if err := b.prepare(); err != nil {
 		return nil, err
 	}
@@ -103,6 +105,10 @@ func (b *bench) prepare() error {
 		}
 		b.clients = append(b.clients, c)
 	}
+	if err := ref.expectAll(b.clients); err != nil {
+		return err
+	}
+	runtime.GC() // of the reference, which would fall into what is measured
 	return nil
 }
 
@@ -132,7 +138,7 @@ func (b *bench) steps(ctx context.Context, follow func(*client)) error {
 	if err != nil {
 		return err
 	}
-	return ref.checkAll(b.clients)
+	return errors.Join(b.catalog.finish(), ref.checkAll(b.clients))
 }
 
 // pause waits for a key if the user asked for it before this step.
@@ -215,6 +221,9 @@ func (b *bench) change(ctx context.Context, kind, way string) (*changeResult, er
 		b.settle(ctx)
 		costs = append(costs, b.control.cpu()-before)
 		bytes += b.received() - received
+		if err := b.catalog.finish(); err != nil {
+			return nil, err
+		}
 	}
 	return &changeResult{Latency: percentile(latencies, 0.5), Worst: latencies[len(latencies)-1], CPU: percentile(costs, 0.5),
 		Bytes: bytes / int64(b.changes*len(b.clients))}, nil

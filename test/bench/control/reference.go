@@ -101,6 +101,32 @@ func (r *reference) shallHave(c *client) (shall [kindCount][]*xds.Resource, err 
 	return shall, nil
 }
 
+// expectAll has the catalog know what the clients will be told first.
+func (r *reference) expectAll(clients []*client) error {
+	known := map[*xds.Resource]bool{}
+	for _, c := range clients {
+		if c.sotw || c.uses != nil {
+			continue // a few, or in another form
+		}
+		shall, err := r.shallHave(c)
+		if err != nil {
+			return err
+		}
+		for _, list := range shall {
+			for _, one := range list {
+				if known[one] {
+					continue
+				}
+				known[one] = true
+				if err := r.catalog.expect(one); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return r.catalog.finish()
+}
+
 // check compares what the client has with what it shall have, and names the
 // first difference.
 func (r *reference) check(c *client) error {

@@ -87,11 +87,20 @@ func (g *goal) wait(ctx context.Context, what string) (time.Time, error) {
 	return g.last, nil
 }
 
-// contains is the goal that a resource of the kinds brings the marker.
+// contains is the goal that a resource of the kinds brings the marker. Each body is
+// searched once, however many clients receive it.
 func contains(marker string, wanted ...int) func(*client, int, *response) bool {
 	text := []byte(marker)
+	var searched sync.Map // from the hash of a body to whether it has the marker
 	return func(_ *client, kind int, r *response) bool {
-		return slices.Contains(wanted, kind) && slices.ContainsFunc(r.resources, func(b body) bool { return bytes.Contains(b.value, text) })
+		return slices.Contains(wanted, kind) && slices.ContainsFunc(r.resources, func(b body) bool {
+			if found, ok := searched.Load(b.sum); ok {
+				return found.(bool)
+			}
+			found := bytes.Contains(b.value, text)
+			searched.Store(b.sum, found)
+			return found
+		})
 	}
 }
 

@@ -22,6 +22,12 @@ type body struct {
 	value   []byte
 	// wrapped says that value is a discovery.v3.Resource.
 	wrapped bool
+	// kind is what the value says that it is, -1 if nothing that is known here.
+	kind int
+	// sum is the hash of value, once it is known.
+	sum uint64
+	// known is what the value says; nil if that has not been looked at.
+	known *known
 }
 
 var errMalformed = errors.New("malformed response")
@@ -52,8 +58,10 @@ func fields(b []byte, f func(number protowire.Number, value []byte)) error {
 	return nil
 }
 
-// parseDelta reads a DeltaDiscoveryResponse, parseSotW a DiscoveryResponse.
-func parseDelta(b []byte) (*response, error) {
+// parseDelta reads a DeltaDiscoveryResponse, parseSotW a DiscoveryResponse. A
+// resource that came before, to this client or to another, byte by byte, is not
+// taken apart again.
+func parseDelta(b []byte, c *catalog) (*response, error) {
 	r := &response{}
 	var inner error
 	err := fields(b, func(number protowire.Number, value []byte) {
@@ -61,8 +69,10 @@ func parseDelta(b []byte) (*response, error) {
 		case 1:
 			r.version = string(value)
 		case 2:
-			var one body
-			inner = errors.Join(inner, one.resource(value))
+			one, err := c.body(value, (*body).resource)
+			if err != nil {
+				inner = err
+			}
 			r.resources = append(r.resources, one)
 		case 4:
 			r.typeURL = string(value)
@@ -75,7 +85,7 @@ func parseDelta(b []byte) (*response, error) {
 	return r, errors.Join(err, inner)
 }
 
-func parseSotW(b []byte) (*response, error) {
+func parseSotW(b []byte, c *catalog) (*response, error) {
 	r := &response{}
 	var inner error
 	err := fields(b, func(number protowire.Number, value []byte) {
@@ -83,19 +93,10 @@ func parseSotW(b []byte) (*response, error) {
 		case 1:
 			r.version = string(value)
 		case 2:
-			var one body
-			inner = errors.Join(inner, fields(value, one.take))
-			if one.wrapped {
-				inner = errors.Join(inner, one.resource(one.value))
-				r.resources = append(r.resources, one)
-				return
+			one, err := c.body(value, (*body).world)
+			if err != nil {
+				inner = err
 			}
-			// The name is field 1 of every other kind that is served here.
-			inner = errors.Join(inner, fields(one.value, func(number protowire.Number, value []byte) {
-				if number == 1 && one.name == "" {
-					one.name = string(value)
-				}
-			}))
 			r.resources = append(r.resources, one)
 		case 4:
 			r.typeURL = string(value)
@@ -111,9 +112,26 @@ func (o *body) take(number protowire.Number, value []byte) {
 	switch number {
 	case 1:
 		o.wrapped = string(value) == "type.googleapis.com/envoy.service.discovery.v3.Resource"
+		o.kind = kindOf(string(value))
 	case 2:
 		o.value = value
 	}
+}
+
+// world reads an Any of a state-of-the-world response.
+func (o *body) world(b []byte) error {
+	if err := fields(b, o.take); err != nil {
+		return err
+	}
+	if o.wrapped {
+		return o.resource(o.value)
+	}
+	// The name is field 1 of every other kind that is served here.
+	return fields(o.value, func(number protowire.Number, value []byte) {
+		if number == 1 && o.name == "" {
+			o.name = string(value)
+		}
+	})
 }
 
 // resource reads a discovery.v3.Resource.
