@@ -7,14 +7,14 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
 const (
-	soOriginalDst    = 80 // SO_ORIGINAL_DST, linux/netfilter_ipv4.h
-	ip6tOriginalDst  = 80 // IP6T_SO_ORIGINAL_DST, linux/netfilter_ipv6/ip6_tables.h
-	sockaddrPortByte = 2  // the port's place in sockaddr_in and sockaddr_in6
+	soOriginalDst   = 80 // SO_ORIGINAL_DST, linux/netfilter_ipv4.h
+	ip6tOriginalDst = 80 // IP6T_SO_ORIGINAL_DST, linux/netfilter_ipv6/ip6_tables.h
 )
 
 // ErrNotRedirected: the connection was made to the listener itself.
@@ -59,24 +59,31 @@ func OriginalDst(conn net.Conn) (netip.AddrPort, error) {
 }
 
 // originalDst4 also serves IPv4 connections accepted on a dual-stack socket.
-// IPv6Mreq is read because it is a getter for 20 bytes; the kernel fills in a
-// sockaddr_in of 16.
 func originalDst4(fd int) (netip.AddrPort, error) {
-	sa, err := unix.GetsockoptIPv6Mreq(fd, unix.SOL_IP, soOriginalDst)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
-	b := sa.Multiaddr
-	addr := netip.AddrFrom4([4]byte(b[4:8]))
-	return netip.AddrPortFrom(addr, binary.BigEndian.Uint16(b[sockaddrPortByte:])), nil
+	var sa unix.RawSockaddrInet4
+	err := getsockopt(fd, unix.SOL_IP, soOriginalDst, unsafe.Pointer(&sa), unsafe.Sizeof(sa))
+	return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), hostOrder(sa.Port)), err
 }
 
-// originalDst6 reads a sockaddr_in6 through the getter that starts with one.
 func originalDst6(fd int) (netip.AddrPort, error) {
-	sa, err := unix.GetsockoptIPv6MTUInfo(fd, unix.SOL_IPV6, ip6tOriginalDst)
-	if err != nil {
-		return netip.AddrPort{}, err
+	var sa unix.RawSockaddrInet6
+	err := getsockopt(fd, unix.SOL_IPV6, ip6tOriginalDst, unsafe.Pointer(&sa), unsafe.Sizeof(sa))
+	return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), hostOrder(sa.Port)), err
+}
+
+// getsockopt doesn't tell Go's scheduler, whose monitor thread would wake up for each connection: the call can't block.
+func getsockopt(fd int, level, option uintptr, value unsafe.Pointer, room uintptr) error {
+	size := uint32(room)
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), level, option, uintptr(value), uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 {
+		return errno
 	}
-	port := sa.Addr.Port // network byte order in a host integer
-	return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr.Addr), port<<8|port>>8), nil
+	return nil
+}
+
+// hostOrder reads a port in network byte order.
+func hostOrder(port uint16) uint16 {
+	var b [2]byte
+	binary.NativeEndian.PutUint16(b[:], port)
+	return binary.BigEndian.Uint16(b[:])
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -158,21 +159,22 @@ func kernelOriginalDst(nc net.Conn) (netip.AddrPort, error) {
 const soOriginalDst = 80
 
 func getOriginalDst(fd int, at netip.AddrPort) (netip.AddrPort, error) {
+	var sa unix.RawSockaddrInet6 // or RawSockaddrInet4, which is shorter
+	level := uintptr(unix.IPPROTO_IP)
 	if at.Addr().Is6() {
-		info, err := unix.GetsockoptIPv6MTUInfo(fd, unix.IPPROTO_IPV6, soOriginalDst)
-		if err != nil {
-			return netip.AddrPort{}, fmt.Errorf("original destination: %w", err)
-		}
-		port := info.Addr.Port>>8 | info.Addr.Port<<8
-		return netip.AddrPortFrom(netip.AddrFrom16(info.Addr.Addr), port), nil
+		level = unix.IPPROTO_IPV6
 	}
-	// The kernel's sockaddr_in fits an ip_mreqn-sized buffer: family, port, address.
-	m, err := unix.GetsockoptIPv6Mreq(fd, unix.IPPROTO_IP, soOriginalDst)
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("original destination: %w", err)
+	size := uint32(unsafe.Sizeof(sa))
+	// Raw, as it can't block: see sock.Accepting.
+	if _, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), level, soOriginalDst,
+		uintptr(unsafe.Pointer(&sa)), uintptr(unsafe.Pointer(&size)), 0); errno != 0 {
+		return netip.AddrPort{}, fmt.Errorf("original destination: %w", errno)
 	}
-	b := m.Multiaddr
-	return netip.AddrPortFrom(netip.AddrFrom4([4]byte(b[4:8])), uint16(b[2])<<8|uint16(b[3])), nil
+	if at.Addr().Is6() {
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), sa.Port>>8|sa.Port<<8), nil
+	}
+	sa4 := (*unix.RawSockaddrInet4)(unsafe.Pointer(&sa))
+	return netip.AddrPortFrom(netip.AddrFrom4(sa4.Addr), sa4.Port>>8|sa4.Port<<8), nil
 }
 
 // descriptorOf is the number of a connection's descriptor, or -1.
