@@ -14,8 +14,8 @@ import (
 
 // conditions say how every source does, in the order of precedence.
 func (c *control) conditions() []source.Condition {
-	objects, revision := c.store.Objects()
-	local := source.Condition{Source: c.store.Name(), State: source.Ready, Objects: len(objects), Revision: revision}
+	objects, revision := c.store.Count()
+	local := source.Condition{Source: c.store.Name(), State: source.Ready, Objects: objects, Revision: revision}
 	if reason := unreadable(c.store.Problems()); reason != "" {
 		local.State, local.Reason = source.Failing, reason
 	}

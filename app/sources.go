@@ -274,10 +274,9 @@ func (s *sources) condition(r *runningSource) source.Condition {
 			return src.Condition()
 		}
 	case interface {
-		Objects() ([]*config.Object, uint64)
+		Count() (objects int, revision uint64)
 	}:
-		objects, revision := src.Objects()
-		c.Objects, c.Revision = len(objects), revision
+		c.Objects, c.Revision = src.Count()
 		if reason := unreadable(src.(source.Source).Problems()); reason != "" {
 			c.State, c.Reason = source.Failing, reason
 		}

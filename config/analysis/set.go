@@ -131,6 +131,19 @@ func insert[T any](list []T, entry T, compare func(T, T) int) []T {
 	return slices.Insert(list, i, entry)
 }
 
+// without takes the entries of an object out of a sorted list.
+func without[T any](list []T, o *config.Object, compare func(T, *config.Object) int) []T {
+	i, found := slices.BinarySearchFunc(list, o, compare)
+	if !found {
+		return list
+	}
+	end := i + 1
+	for end < len(list) && compare(list[end], o) == 0 {
+		end++
+	}
+	return slices.Delete(list, i, end)
+}
+
 // from lets entries of every index be compared and found by their object.
 type from interface{ from() *config.Object }
 
@@ -218,7 +231,7 @@ func fileEntry[K comparable, T from](x filing, into map[K][]T, key K, entry T) {
 
 func edit[T from](x filing, list []T, entry T) []T {
 	if x.out {
-		return slices.DeleteFunc(list, func(t T) bool { return t.from().Key == x.o.Key })
+		return without(list, x.o, func(t T, o *config.Object) int { return compareObjects(t.from(), o) })
 	}
 	return insert(list, entry, compareFrom)
 }
@@ -231,7 +244,7 @@ func fileObject[K comparable](x filing, into map[K][]*config.Object, key K) {
 
 func (x filing) object(list []*config.Object) []*config.Object {
 	if x.out {
-		return slices.DeleteFunc(list, func(o *config.Object) bool { return o.Key == x.o.Key })
+		return without(list, x.o, compareObjects)
 	}
 	return insert(list, x.o, compareObjects)
 }

@@ -66,6 +66,13 @@ func (s *Source) Objects() ([]*config.Object, uint64) {
 	return s.tree.Objects(), s.revision
 }
 
+// Count is how many objects are live, and their revision.
+func (s *Source) Count() (objects int, revision uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.tree.Count(), s.revision
+}
+
 // Object is the live object of a key, nil if there is none.
 func (s *Source) Object(key config.Key) *config.Object {
 	s.mu.Lock()

@@ -270,6 +270,9 @@ func (t *Tree) Objects() []*config.Object {
 	return slices.SortedFunc(maps.Values(t.live), func(a, b *config.Object) int { return a.Compare(b.Key) })
 }
 
+// Count is the number of live objects.
+func (t *Tree) Count() int { return len(t.live) }
+
 // Object is the live object of a key, nil if there is none.
 func (t *Tree) Object(key config.Key) *config.Object { return t.live[key] }
 
