@@ -4,7 +4,8 @@
 //
 // It is called by app; api serves it to the command line.
 //
-// Goroutines: Run works in its caller's goroutine and ends what it starts. All
+// Goroutines: Run works in its caller's goroutine, has another one that writes
+// the log, and ends what it starts. All
 // other methods may be called from any goroutine; writing is serialised.
 //
 // May import: config, source (besides lib).

@@ -36,6 +36,7 @@ type Store struct {
 
 	warnings warnings
 	recorded chan struct{} // closed after the first batch
+	recorder *recorder
 
 	mu      sync.Mutex // guards logging
 	logging error      // why the change log couldn't be written last, nil if it could
@@ -63,9 +64,25 @@ func Open(o Options) (*Store, error) {
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
 	}
-	s := &Store{o: o, lock: held, log: log, recorded: make(chan struct{})}
+	s := &Store{o: o, lock: held, log: log, recorder: newRecorder(), recorded: make(chan struct{})}
 	s.Source = files.New(files.Options{Root: o.Dir, Revision: log.lastRevision(), Remembered: s.remembered, Changed: s.changed})
 	return s, nil
+}
+
+// Run implements source.Source. What it has made live is written down when it returns.
+func (s *Store) Run(ctx context.Context, sink source.Sink) error {
+	var writing sync.WaitGroup
+	writing.Go(func() { s.recorder.run(s.record) })
+	defer writing.Wait()
+	defer s.recorder.end()
+	return s.Source.Run(ctx, sink)
+}
+
+// Edit is files.Source's, and has written the change down when it returns.
+func (s *Store) Edit(ctx context.Context, via string, change func(*files.Tree) ([]files.Content, error)) (uint64, error) {
+	revision, err := s.Source.Edit(ctx, via, change)
+	s.recorder.wait()
+	return revision, err
 }
 
 // Close gives the directories back. Run must have returned.
@@ -90,12 +107,14 @@ func (s *Store) Problems() config.Problems {
 
 // Changes reads the change log after a revision.
 func (s *Store) Changes(since uint64, limit int) (api.ChangesResponse, error) {
+	s.recorder.wait()
 	return s.log.read(since, limit)
 }
 
 // remembered are the objects that a file held by the change log's account, in
 // their last good version.
 func (s *Store) remembered(path string) []*config.Object {
+	s.recorder.wait()
 	entries, err := s.log.held(path)
 	if err != nil {
 		s.mu.Lock()
@@ -121,20 +140,45 @@ func (s *Store) live() []*config.Object {
 }
 
 func (s *Store) changed(b source.Batch, via string) {
-	s.warnings.changed(b)
-	s.record(b, via)
-	if b.Initial {
-		close(s.recorded)
-	}
+	s.recorder.add(recorded{b, via, s.o.Now()})
 }
 
 // Recorded is closed when the change log has what the first batch brought, which
 // takes a while after the batch is live.
 func (s *Store) Recorded() <-chan struct{} { return s.recorded }
 
-// record writes a batch to the change log. Of the first batch only what changed
-// while no control plane was running is new.
-func (s *Store) record(b source.Batch, via string) {
+// record writes batches to the change log, after what they mean for warnings is known.
+func (s *Store) record(batches []recorded) {
+	var records []record
+	known := map[config.Key]string{} // by records; "" for what is gone
+	hash := func(key config.Key) (string, bool) {
+		if h, ok := known[key]; ok {
+			return h, h != ""
+		}
+		return s.log.hash(key)
+	}
+	for _, b := range batches {
+		if b.Initial {
+			defer close(s.recorded)
+		}
+		s.warnings.changed(b.Batch)
+		news := s.newsIn(b, hash)
+		for _, r := range news {
+			known[r.Key] = r.hash
+		}
+		records = append(records, news...)
+	}
+	if len(records) == 0 {
+		return
+	}
+	err := s.log.append(records)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.logging = err
+}
+
+// newsIn is what a batch changes in the log. Of the first batch only what changed while no control plane was running is new.
+func (s *Store) newsIn(b recorded, hash func(config.Key) (string, bool)) []record {
 	var records []record
 	gone := map[config.Key]bool{}
 	if b.Initial {
@@ -143,37 +187,31 @@ func (s *Store) record(b source.Batch, via string) {
 		}
 	}
 	entry := func(key config.Key, action api.Action) record {
-		return record{Entry: api.Entry{Revision: b.Revision, Time: s.o.Now().UTC(), Key: key, Action: action, Via: via}}
+		return record{Entry: api.Entry{Revision: b.Revision, Time: b.at.UTC(), Key: key, Action: action, Via: b.via}}
 	}
 	for _, c := range b.Changes {
 		delete(gone, c.Key)
-		before, existed := s.log.hash(c.Key)
+		before, existed := hash(c.Key)
 		if c.Object == nil {
 			records = append(records, entry(c.Key, api.Deleted))
 			continue
 		}
-		hash := c.Object.ResourceVersion
-		if existed && hash == before {
+		now := c.Object.ResourceVersion
+		if existed && now == before {
 			continue // only its place changed
 		}
 		r := entry(c.Key, api.Created)
 		if existed {
 			r.Action = api.Configured
 		}
-		r.File, r.hash, r.object = c.Object.Origin.File, hash, c.Object
+		r.File, r.hash, r.object = c.Object.Origin.File, now, c.Object
 		records = append(records, r)
 	}
 	for key := range gone {
 		records = append(records, entry(key, api.Deleted))
 	}
-	if len(records) == 0 {
-		return
-	}
 	slices.SortFunc(records, func(a, b record) int { return a.Key.Compare(b.Key) })
-	err := s.log.append(records)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.logging = err
+	return records
 }
 
 // newPath is the file for an object that has none yet.
