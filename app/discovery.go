@@ -64,6 +64,7 @@ func newDiscovery(w *world.World, a attendance, failed func(*translationError)) 
 // has; it is tried again after a while, or with the next Snapshot.
 func (d *discovery) run(ctx context.Context) error {
 	defer d.sub.Close()
+	var pace pace
 	rest, retry := time.NewTimer(0), time.NewTimer(0)
 	defer rest.Stop()
 	defer retry.Stop()
@@ -87,7 +88,7 @@ func (d *discovery) run(ctx context.Context) error {
 		} else {
 			d.retries.Reset()
 		}
-		rest.Reset(restAfter(time.Since(began)))
+		rest.Reset(pace.rest(began, time.Now()))
 	}
 }
 
@@ -178,19 +179,6 @@ func (e *translationError) report(m *controlMetrics, log *slog.Logger) {
 	m.failures.Counter.Add(0, int64(e.proxies))
 	log.Error("translation panicked; the proxies keep what they have, it is tried again", "proxy", e.node, "proxies", e.proxies,
 		"panic", e.value, "stack", e.stack)
-}
-
-// restAfter is how long translation rests after a Snapshot that took so long to
-// translate and to send: a multiple of it, so that in a storm most of the time is
-// left for hearing from the clients, but no longer than a change may wait that few
-// clients see; as long as it took where all of them see it.
-func restAfter(took time.Duration) time.Duration {
-	const (
-		factor      = 5
-		forFew      = 60 * time.Millisecond
-		forEveryone = 100 * time.Millisecond
-	)
-	return max(min(factor*took, forFew), min(took, forEveryone))
 }
 
 func (d *discovery) all() []*session {

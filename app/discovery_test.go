@@ -146,13 +146,3 @@ func TestTranslationPanicRefusesANewcomer(t *testing.T) {
 		f.sub.Close()
 	})
 }
-
-// What few clients see is not kept waiting; what all of them see leaves them half of the time.
-func TestRestAfter(t *testing.T) {
-	const ms = time.Millisecond
-	for took, want := range map[time.Duration]time.Duration{ms: 5 * ms, 12 * ms: 60 * ms, 40 * ms: 60 * ms, 80 * ms: 80 * ms, 2 * time.Second: 100 * ms} {
-		if got := restAfter(took); got != want {
-			t.Errorf("after %v it rests for %v, want %v", took, got, want)
-		}
-	}
-}

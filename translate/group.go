@@ -3,7 +3,6 @@ package translate
 import (
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/world"
@@ -13,8 +12,10 @@ import (
 // group is the outbound side that many Views have in common. It follows the Snapshots: what a change does not touch is
 // kept as it is.
 type group struct {
-	key  groupKey
-	used atomic.Uint64
+	key groupKey
+	// used and gone are guarded by the Translator's lock; gone says that it is forgotten.
+	used uint64
+	gone bool
 
 	mu      sync.Mutex
 	version uint64 // of the Snapshot that sets are right for; 0 before the first

@@ -11,7 +11,8 @@ import (
 // known is the View that a proxy had, and what it hangs on.
 type known struct {
 	view    View
-	version uint64 // of the Snapshot that it is right for
+	state   *viewState // of the View; nil before it was first asked for
+	version uint64     // of the Snapshot that it is right for
 	used    uint64
 	// served are the services of the proxy's workload.
 	served []model.ServiceKey
@@ -68,27 +69,31 @@ func (s *step) concerns(p *model.Proxy, served []model.ServiceKey) bool {
 	return slices.ContainsFunc(p.IPs, func(a netip.Addr) bool { _, ok := s.addresses[a]; return ok })
 }
 
-// unchanged returns the View that the proxy had, if nothing that has happened since can have changed it.
-func (t *Translator) unchanged(p *model.Proxy) (View, bool) {
+// unchanged finds where the State is made of the View that the proxy had, if nothing that has happened since can have changed
+// it.
+func (t *Translator) unchanged(p *model.Proxy) (site, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	k := t.proxies[p]
 	if k == nil {
-		return View{}, false
+		return site{}, false
 	}
 	at := k.version
 	steps := t.stepsLocked(at)
 	for i := range steps {
 		if steps[i].change.From != at || steps[i].concerns(p, k.served) {
-			return View{}, false
+			return site{}, false
 		}
 		at = steps[i].change.To
 	}
 	if at != t.now.snap.Version() {
-		return View{}, false
+		return site{}, false
 	}
 	k.version, k.used = at, t.now.seq
-	return k.view, true
+	if k.state == nil || k.state.gone {
+		k.state = t.viewLocked(k.view)
+	}
+	return t.placeLocked(k.state), true
 }
 
 func (t *Translator) remember(p *model.Proxy, gen *generation, v View, served []model.ServiceKey) {

@@ -2,19 +2,21 @@ package translate
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"lateen.dev/lateen/xds"
 )
 
 // viewState is the State of one View and what it was put together from.
 type viewState struct {
-	used atomic.Uint64
+	key View
+	// What follows is guarded by the Translator's lock. gone says that it is forgotten.
+	used  uint64
+	gone  bool
+	group *group
 
 	mu    sync.Mutex
 	seq   uint64
 	out   outbound
-	in    *inbound
 	built *xds.State
 }
 
@@ -30,19 +32,20 @@ type inbound struct {
 }
 
 // build puts the State together. Sets whose parts did not change stay the same value.
-func (s *viewState) build(out outbound, in *inbound, gen *generation) {
+func (s *viewState) build(out outbound, gen *generation) {
+	in := s.key.in
 	s.seq = gen.seq
-	if s.built != nil && s.out == out && s.in == in {
+	if s.built != nil && s.out == out {
 		s.built = s.built.At(gen.snap.Version(), gen.at)
 		return
 	}
 	clusters, listeners := out.clusters, out.listeners
 	if in != nil {
-		clusters = s.joined(xds.ClusterType, s.out.clusters == out.clusters && s.in == in, out.clusters, in.clusters)
-		listeners = s.joined(xds.ListenerType, s.out.listeners == out.listeners && s.in == in, out.listeners, in.listeners)
+		clusters = s.joined(xds.ClusterType, s.out.clusters == out.clusters, out.clusters, in.clusters)
+		listeners = s.joined(xds.ListenerType, s.out.listeners == out.listeners, out.listeners, in.listeners)
 	}
 	s.built = xds.NewState(gen.snap.Version(), gen.at, clusters, out.endpoints, listeners, out.routes, out.hosts, out.names)
-	s.out, s.in = out, in
+	s.out = out
 }
 
 func (s *viewState) joined(typeURL string, same bool, out *xds.Set, in []*xds.Resource) *xds.Set {

@@ -100,7 +100,8 @@ func touches(keys map[model.ConfigKey]struct{}, kind string) bool {
 func (t *Translator) sweep() {
 	seq := t.now.seq
 	for k, g := range t.groups {
-		if g.used.Load()+idleGenerations < seq {
+		if g.used+idleGenerations < seq {
+			g.gone = true
 			delete(t.groups, k)
 		}
 	}
@@ -110,7 +111,8 @@ func (t *Translator) sweep() {
 		}
 	}
 	for k, v := range t.views {
-		if v.used.Load()+idleGenerations < seq {
+		if v.used+idleGenerations < seq {
+			v.gone = true
 			delete(t.views, k)
 		}
 	}
@@ -143,31 +145,50 @@ func (t *Translator) Snapshot() *world.Snapshot {
 }
 
 // State returns what the proxy shall have now.
-func (t *Translator) State(p *model.Proxy) *xds.State { return t.Build(t.View(p)) }
+func (t *Translator) State(p *model.Proxy) *xds.State {
+	if at, ok := t.unchanged(p); ok {
+		return t.build(at)
+	}
+	return t.Build(t.View(p))
+}
 
 // Build returns what proxies of the View shall have. Views that are equal get the same State.
 func (t *Translator) Build(v View) *xds.State {
 	t.mu.Lock()
-	state := t.views[v]
-	if state == nil {
-		state = &viewState{}
-		t.views[v] = state
-	}
+	at := t.placeLocked(t.viewLocked(v))
 	t.mu.Unlock()
+	return t.build(at)
+}
+
+// site is where a View's State is made.
+type site struct {
+	view  *viewState
+	group *group
+	gen   *generation
+}
+
+func (t *Translator) placeLocked(v *viewState) site {
+	if v.group == nil || v.group.gone {
+		v.group = t.groupLocked(v.key.out)
+	}
+	v.used, v.group.used = t.now.seq, t.now.seq
+	return site{v, v.group, t.now}
+}
+
+func (t *Translator) build(at site) *xds.State {
+	state := at.view
 	state.mu.Lock()
 	defer state.mu.Unlock()
-	gen := t.generation()
-	state.used.Store(gen.seq)
-	if state.built != nil && state.seq == gen.seq {
+	if state.built != nil && state.seq >= at.gen.seq {
 		return state.built
 	}
 	whole := false
 	defer func() {
 		if !whole {
-			t.forget(v)
+			t.forget(state.key)
 		}
 	}()
-	state.build(t.group(v.out).at(t, gen), v.in, gen)
+	state.build(at.group.at(t, at.gen), at.gen)
 	whole = true
 	return state.built
 }
@@ -189,8 +210,14 @@ func (t *Translator) Ahead() {
 func (t *Translator) forget(v View) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	delete(t.views, v)
-	delete(t.groups, v.out)
+	if state := t.views[v]; state != nil {
+		state.gone = true
+		delete(t.views, v)
+	}
+	if g := t.groups[v.out]; g != nil {
+		g.gone = true
+		delete(t.groups, v.out)
+	}
 }
 
 func (t *Translator) generation() *generation {
@@ -199,16 +226,22 @@ func (t *Translator) generation() *generation {
 	return t.now
 }
 
-func (t *Translator) group(key groupKey) *group {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+func (t *Translator) groupLocked(key groupKey) *group {
 	g := t.groups[key]
 	if g == nil {
 		g = &group{key: key}
 		t.groups[key] = g
 	}
-	g.used.Store(t.now.seq)
 	return g
+}
+
+func (t *Translator) viewLocked(v View) *viewState {
+	state := t.views[v]
+	if state == nil {
+		state = &viewState{key: v}
+		t.views[v] = state
+	}
+	return state
 }
 
 // Size says how much is remembered, for the debug page.

@@ -47,8 +47,8 @@ type groupKey struct {
 
 // View returns the proxy's View of the newest Snapshot.
 func (t *Translator) View(p *model.Proxy) View {
-	if v, ok := t.unchanged(p); ok {
-		return v
+	if at, ok := t.unchanged(p); ok {
+		return at.view.key
 	}
 	gen := t.generation()
 	v, served := t.makeView(gen, p)

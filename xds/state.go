@@ -18,12 +18,15 @@ type State struct {
 	// plane; the zero time if unknown. Convergence is measured from it.
 	Changed time.Time
 
-	sets map[string]*Set
+	*content
 }
+
+// content is what a state consists of, whatever its revision.
+type content struct{ sets map[string]*Set }
 
 // NewState makes a state of the given sets, at most one for each type.
 func NewState(revision uint64, changed time.Time, sets ...*Set) *State {
-	s := &State{Revision: revision, Changed: changed, sets: make(map[string]*Set, len(sets))}
+	s := &State{Revision: revision, Changed: changed, content: &content{make(map[string]*Set, len(sets))}}
 	for _, set := range sets {
 		if set != nil {
 			s.sets[set.typeURL] = set
@@ -35,15 +38,18 @@ func NewState(revision uint64, changed time.Time, sets ...*Set) *State {
 // At is the same state as a later revision, for a snapshot that changed
 // nothing for its clients.
 func (s *State) At(revision uint64, changed time.Time) *State {
-	return &State{Revision: revision, Changed: changed, sets: s.sets}
+	return &State{Revision: revision, Changed: changed, content: s.content}
 }
+
+// Same reports whether the state is made of what the other one was made of by At.
+// Others may have equal sets nevertheless.
+func (s *State) Same(other *State) bool { return s.content == other.content }
 
 // With is the same state with another set.
 func (s *State) With(set *Set) *State {
-	out := *s
-	out.sets = maps.Clone(s.sets)
-	out.sets[set.typeURL] = set
-	return &out
+	sets := maps.Clone(s.sets)
+	sets[set.typeURL] = set
+	return &State{Revision: s.Revision, Changed: s.Changed, content: &content{sets}}
 }
 
 // Set is the state's set of the type; nil, which is an empty set, if it has

@@ -148,9 +148,13 @@ func (m *Machine) Salt(salt string) { m.salt = salt }
 func (m *Machine) Target(state *xds.State) Out {
 	was := m.state
 	m.state = state
-	changed := state.Set(xds.RouteType) != was.Set(xds.RouteType) // which keeps virtual hosts, whether subscribed to or not
+	same := state.Same(was)
+	changed := !same && state.Set(xds.RouteType) != was.Set(xds.RouteType) // which keeps virtual hosts, whether subscribed to or not
 	for _, s := range m.types {
-		target := state.Set(s.url)
+		target := s.target
+		if !same {
+			target = state.Set(s.url)
+		}
 		changed = changed || target != s.target || s.ackedRevision != was.Revision || s.inflight != nil
 		s.target = target
 	}
