@@ -282,7 +282,7 @@ func (c *control) build(state string) error {
 	c.discovery.arrived = c.changed.takeOldest
 	c.server = server.New(server.Config{Provider: providers{c.discovery, c.elsewhere}, Authenticate: authenticate, Inspect: c.inspect, Identity: planeIdentity(), Metrics: metrics,
 		Limits: c.o.Discovery, Log: c.scopes.Logger("xds")})
-	c.discovery.begin = c.server.Ledger().Begin
+	c.discovery.begin, c.discovery.settle = c.server.Ledger().Begin, c.server.Ledger().Settle
 	certificates := ca.NewService(ca.ServiceConfig{Authority: c.authority, Authenticator: c.who, Count: metrics.counted, Log: c.scopes.Logger("ca")})
 	hosts, err := c.o.servingHosts()
 	if err != nil {

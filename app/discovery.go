@@ -37,12 +37,14 @@ type discovery struct {
 	sub        *world.Subscription
 	attendance attendance
 	uses       *uses // may be nil
-	// state translates for one proxy.
-	state func(*model.Proxy) *xds.State
+	// state translates for one proxy, and tells the revision up to which that is right.
+	state func(*model.Proxy) (state *xds.State, upto uint64)
 	// arrived is when the oldest change came that a Snapshot has and none before
 	// had. begin is told of it before anybody is offered the Snapshot.
 	arrived func(snapshot uint64) time.Time
 	begin   func(snapshot uint64, changed time.Time)
+	// settle is called when all sessions have been refreshed.
+	settle  func()
 	failed  func(*translationError) // is told of panics
 	retries backoff.Backoff         // of those
 	// http10 has every proxy accept HTTP/1.0, not only those that ask for it.
@@ -54,8 +56,8 @@ type discovery struct {
 
 func newDiscovery(w *world.World, a attendance, failed func(*translationError)) *discovery {
 	t := translate.New(w.Snapshot())
-	return &discovery{translator: t, state: t.State, sub: w.Subscribe(), attendance: a, failed: failed,
-		arrived: func(uint64) time.Time { return time.Time{} }, begin: func(uint64, time.Time) {}, sessions: map[*session]struct{}{}}
+	return &discovery{translator: t, state: t.Current, sub: w.Subscribe(), attendance: a, failed: failed,
+		arrived: func(uint64) time.Time { return time.Time{} }, begin: func(uint64, time.Time) {}, settle: func() {}, sessions: map[*session]struct{}{}}
 }
 
 // run translates each new Snapshot for those who are connected. The first change
@@ -88,6 +90,7 @@ func (d *discovery) run(ctx context.Context) error {
 		} else {
 			d.retries.Reset()
 		}
+		d.settle()
 		rest.Reset(pace.rest(began, time.Now()))
 	}
 }
@@ -241,6 +244,7 @@ type session struct {
 	client    server.Client
 	proxy     *model.Proxy
 	state     atomic.Pointer[xds.State]
+	lasting   lasting
 	// push takes the state to the client; nil before there is somebody to tell.
 	push atomic.Pointer[func()]
 
@@ -269,14 +273,45 @@ func (s *session) translate() (changed bool, failure *translationError) {
 			failure = &translationError{node: s.client.Node.ID, value: p, stack: string(debug.Stack())}
 		}
 	}()
-	next := s.discovery.state(s.proxy)
+	next, upto := s.discovery.state(s.proxy)
 	if set := s.remembered.Load(); set != nil && next.Set(xds.ClusterType).OnDemand() {
 		if s.made.of != next {
 			s.made.of, s.made.with = next, next.With(set)
 		}
 		next = s.made.with
 	}
+	s.lasting.note(next, upto)
 	return s.state.Swap(next) != next, nil
+}
+
+// lasting knows up to which revisions a session's States are right.
+type lasting struct {
+	mu        sync.Mutex // a leaf: nothing is done under it
+	now, was  *xds.State
+	upto, old uint64 // of these
+}
+
+func (l *lasting) note(state *xds.State, upto uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if state != l.now {
+		l.was, l.old, l.now = l.now, l.upto, state
+	}
+	l.upto = upto
+}
+
+// Upto implements server.Lasting.
+func (s *session) Upto(state *xds.State) uint64 {
+	l := &s.lasting
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch state {
+	case l.now:
+		return l.upto
+	case l.was:
+		return l.old
+	}
+	return state.Revision
 }
 
 // State implements server.Session.
@@ -307,5 +342,6 @@ var (
 	_ server.Session  = (*session)(nil)
 	_ server.Follower = (*session)(nil)
 	_ server.Asker    = (*session)(nil)
+	_ server.Lasting  = (*session)(nil)
 	_ server.Healthy  = (*session)(nil)
 )

@@ -53,14 +53,14 @@ func newFragile() *fragile {
 		defer f.mu.Unlock()
 		f.failures = append(f.failures, e)
 	})
-	f.state = func(p *model.Proxy) *xds.State {
+	f.state = func(p *model.Proxy) (*xds.State, uint64) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		if f.panics == p.Name {
 			f.tries++
 			panic("translation went wrong")
 		}
-		return f.translator.State(p)
+		return f.translator.Current(p)
 	}
 	return f
 }

@@ -3,6 +3,7 @@ package translate
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/world"
@@ -13,9 +14,9 @@ import (
 // kept as it is.
 type group struct {
 	key groupKey
-	// used and gone are guarded by the Translator's lock; gone says that it is forgotten.
-	used uint64
-	gone bool
+	// last is when it was last asked for, gone says that it is forgotten.
+	last atomic.Uint64
+	gone atomic.Bool
 
 	mu      sync.Mutex
 	version uint64 // of the Snapshot that sets are right for; 0 before the first

@@ -3,6 +3,8 @@ package translate
 import (
 	"net/netip"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/world"
@@ -10,12 +12,14 @@ import (
 
 // known is the View that a proxy had, and what it hangs on.
 type known struct {
-	view    View
-	state   *viewState // of the View; nil before it was first asked for
-	version uint64     // of the Snapshot that it is right for
-	used    uint64
+	view View
 	// served are the services of the proxy's workload.
 	served []model.ServiceKey
+	used   atomic.Uint64
+
+	mu      sync.Mutex // guards what follows; it comes before the Translator's
+	state   *viewState // of the View; nil before it was first asked for
+	version uint64     // of the Snapshot that it is right for
 }
 
 // step is one change, with the addresses at which services changed.
@@ -73,31 +77,41 @@ func (s *step) concerns(p *model.Proxy, served []model.ServiceKey) bool {
 // it.
 func (t *Translator) unchanged(p *model.Proxy) (site, bool) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	k := t.proxies[p]
+	k, gen, history := t.proxies[p], t.now, t.history
+	t.mu.Unlock()
 	if k == nil {
 		return site{}, false
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	at := k.version
-	steps := t.stepsLocked(at)
+	steps := stepsFrom(history, at)
 	for i := range steps {
 		if steps[i].change.From != at || steps[i].concerns(p, k.served) {
 			return site{}, false
 		}
 		at = steps[i].change.To
 	}
-	if at != t.now.snap.Version() {
+	if at != gen.snap.Version() {
 		return site{}, false
 	}
-	k.version, k.used = at, t.now.seq
-	if k.state == nil || k.state.gone {
-		k.state = t.viewLocked(k.view)
+	k.version = at
+	k.used.Store(gen.seq)
+	if k.state == nil || k.state.gone.Load() {
+		out := t.site(k.view)
+		k.state = out.view
+		return out, true
 	}
-	return t.placeLocked(k.state), true
+	if g := k.state.group.Load(); !g.gone.Load() {
+		return k.state.used(g, gen), true
+	}
+	return t.site(k.view), true
 }
 
 func (t *Translator) remember(p *model.Proxy, gen *generation, v View, served []model.ServiceKey) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.proxies[p] = &known{view: v, version: gen.snap.Version(), used: gen.seq, served: served}
+	k := &known{view: v, version: gen.snap.Version(), served: served}
+	k.used.Store(gen.seq)
+	t.proxies[p] = k
 }

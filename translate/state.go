@@ -2,6 +2,8 @@ package translate
 
 import (
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"lateen.dev/lateen/xds"
 )
@@ -9,15 +11,19 @@ import (
 // viewState is the State of one View and what it was put together from.
 type viewState struct {
 	key View
-	// What follows is guarded by the Translator's lock. gone says that it is forgotten.
-	used  uint64
-	gone  bool
-	group *group
+	// last is when it was last asked for. gone says that it is forgotten; group may be, too. All are written under the
+	// Translator's lock but last.
+	last  atomic.Uint64
+	gone  atomic.Bool
+	group atomic.Pointer[group]
 
 	mu    sync.Mutex
 	seq   uint64
 	out   outbound
 	built *xds.State
+	// upTo is the newest revision for which built is right.
+	upTo uint64
+	at   time.Time // of that
 }
 
 // outbound is what all Views of one group have in common: one set for each type.
@@ -34,9 +40,8 @@ type inbound struct {
 // build puts the State together. Sets whose parts did not change stay the same value.
 func (s *viewState) build(out outbound, gen *generation) {
 	in := s.key.in
-	s.seq = gen.seq
+	s.seq, s.upTo, s.at = gen.seq, gen.snap.Version(), gen.at
 	if s.built != nil && s.out == out {
-		s.built = s.built.At(gen.snap.Version(), gen.at)
 		return
 	}
 	clusters, listeners := out.clusters, out.listeners

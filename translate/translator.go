@@ -100,19 +100,19 @@ func touches(keys map[model.ConfigKey]struct{}, kind string) bool {
 func (t *Translator) sweep() {
 	seq := t.now.seq
 	for k, g := range t.groups {
-		if g.used+idleGenerations < seq {
-			g.gone = true
+		if g.last.Load()+idleGenerations < seq {
+			g.gone.Store(true)
 			delete(t.groups, k)
 		}
 	}
 	for k, p := range t.proxies {
-		if p.used+idleGenerations < seq {
+		if p.used.Load()+idleGenerations < seq {
 			delete(t.proxies, k)
 		}
 	}
 	for k, v := range t.views {
-		if v.used+idleGenerations < seq {
-			v.gone = true
+		if v.last.Load()+idleGenerations < seq {
+			v.gone.Store(true)
 			delete(t.views, k)
 		}
 	}
@@ -123,7 +123,7 @@ func (t *Translator) since(version uint64, gen *generation) (world.Change, bool)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	out := world.Change{From: version, To: version}
-	for _, s := range t.stepsLocked(version) {
+	for _, s := range stepsFrom(t.history, version) {
 		if s.change.From == out.To && s.change.To <= gen.snap.Version() {
 			out = out.Then(s.change)
 		}
@@ -131,10 +131,16 @@ func (t *Translator) since(version uint64, gen *generation) (world.Change, bool)
 	return out, out.To == gen.snap.Version()
 }
 
-// stepsLocked returns the remembered steps from a version on.
-func (t *Translator) stepsLocked(version uint64) []step {
-	first, _ := slices.BinarySearchFunc(t.history, version, func(s step, v uint64) int { return cmp.Compare(s.change.From, v) })
-	return t.history[first:]
+// stepsFrom returns the steps of a history from a version on: mostly none, or the last one.
+func stepsFrom(history []step, version uint64) []step {
+	if n := len(history); n > 0 && history[n-1].change.From <= version {
+		if history[n-1].change.From == version {
+			return history[n-1:]
+		}
+		return nil
+	}
+	first, _ := slices.BinarySearchFunc(history, version, func(s step, v uint64) int { return cmp.Compare(s.change.From, v) })
+	return history[first:]
 }
 
 // Snapshot returns the newest Snapshot.
@@ -152,13 +158,21 @@ func (t *Translator) State(p *model.Proxy) *xds.State {
 	return t.Build(t.View(p))
 }
 
-// Build returns what proxies of the View shall have. Views that are equal get the same State.
-func (t *Translator) Build(v View) *xds.State {
-	t.mu.Lock()
-	at := t.placeLocked(t.viewLocked(v))
-	t.mu.Unlock()
-	return t.build(at)
+// Current returns what the proxy shall have, and the revision up to which that is right: the State is the one of before as
+// long as nothing but the revision changes.
+func (t *Translator) Current(p *model.Proxy) (state *xds.State, revision uint64) {
+	at, ok := t.unchanged(p)
+	if !ok {
+		at = t.site(t.View(p))
+	}
+	at.view.mu.Lock()
+	defer at.view.mu.Unlock()
+	t.buildLocked(at)
+	return at.view.built, at.view.upTo
 }
+
+// Build returns what proxies of the View shall have. Views that are equal get the same State.
+func (t *Translator) Build(v View) *xds.State { return t.build(t.site(v)) }
 
 // site is where a View's State is made.
 type site struct {
@@ -167,20 +181,48 @@ type site struct {
 	gen   *generation
 }
 
-func (t *Translator) placeLocked(v *viewState) site {
-	if v.group == nil || v.group.gone {
-		v.group = t.groupLocked(v.key.out)
+func (t *Translator) site(v View) site {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.siteLocked(t.viewLocked(v))
+}
+
+func (t *Translator) siteLocked(v *viewState) site {
+	g := v.group.Load()
+	if g == nil || g.gone.Load() {
+		g = t.groupLocked(v.key.out)
+		v.group.Store(g)
 	}
-	v.used, v.group.used = t.now.seq, t.now.seq
-	return site{v, v.group, t.now}
+	return v.used(g, t.now)
+}
+
+// used notes that the View is asked for.
+func (v *viewState) used(g *group, gen *generation) site {
+	if v.last.Load() != gen.seq {
+		v.last.Store(gen.seq)
+	}
+	if g.last.Load() != gen.seq {
+		g.last.Store(gen.seq)
+	}
+	return site{v, g, gen}
 }
 
 func (t *Translator) build(at site) *xds.State {
 	state := at.view
 	state.mu.Lock()
 	defer state.mu.Unlock()
+	t.buildLocked(at)
+	if state.built.Revision != state.upTo {
+		state.built = state.built.At(state.upTo, state.at)
+	}
+	return state.built
+}
+
+// buildLocked brings the State of a View, whose lock is held, up to date.
+func (t *Translator) buildLocked(at site) {
+	state := at.view
 	if state.built != nil && state.seq >= at.gen.seq {
-		return state.built
+		return
 	}
 	whole := false
 	defer func() {
@@ -190,7 +232,6 @@ func (t *Translator) build(at site) *xds.State {
 	}()
 	state.build(at.group.at(t, at.gen), at.gen)
 	whole = true
-	return state.built
 }
 
 // Ahead makes for the newest Snapshot what does not depend on who asks: load assignments and virtual hosts of services, and
@@ -211,11 +252,11 @@ func (t *Translator) forget(v View) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if state := t.views[v]; state != nil {
-		state.gone = true
+		state.gone.Store(true)
 		delete(t.views, v)
 	}
 	if g := t.groups[v.out]; g != nil {
-		g.gone = true
+		g.gone.Store(true)
 		delete(t.groups, v.out)
 	}
 }

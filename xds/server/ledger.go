@@ -30,6 +30,8 @@ type record struct {
 	stream *stream
 	delta  bool
 	acked  uint64
+	// rests is the state that the client has all of, nil if it lacks something.
+	rests *xds.State
 	// counted is the newest change that was waited for when the client first had
 	// all of a revision: later ones wait for it too.
 	counted uint64
@@ -73,6 +75,8 @@ func (l *Ledger) disconnect(stream uint64) {
 type standing struct {
 	views []machine.View
 	acked uint64
+	// rests is the state of which the client has everything; nil if it lacks some.
+	rests *xds.State
 	// nack, if any, belongs to the type.
 	refusedType string
 	nack        *Nack
@@ -101,8 +105,29 @@ func (l *Ledger) update(stream uint64, at standing) {
 			t.nack = at.nack
 		}
 	}
+	r.rests = at.rests
+	if r.rests != nil {
+		// The state may have turned out to be right for later revisions since.
+		at.acked = max(at.acked, r.stream.upto(r.rests))
+	}
 	if r.acked != at.acked || at.nack != nil {
 		l.ackedLocked(r, at.acked, now)
+	}
+}
+
+// Settle is called when sessions that are Lasting know of later revisions that
+// their States are right for. Clients that rest with those have them at once.
+func (l *Ledger) Settle() {
+	now := time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, r := range l.clients {
+		if r.rests == nil {
+			continue
+		}
+		if upto := r.stream.upto(r.rests); upto > r.acked {
+			l.ackedLocked(r, upto, now)
+		}
 	}
 }
 
@@ -117,7 +142,7 @@ func (l *Ledger) ackedLocked(r *record, acked uint64, now time.Time) {
 }
 
 // advance notes that a revision brought a client nothing that it did not have.
-func (l *Ledger) advance(stream, revision uint64) {
+func (l *Ledger) advance(stream, revision uint64, rests *xds.State) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -131,6 +156,7 @@ func (l *Ledger) advance(stream, revision uint64) {
 		}
 		t.view.WantedRevision, t.view.AckedRevision = revision, revision
 	}
+	r.rests = rests
 	l.ackedLocked(r, revision, now)
 }
 
@@ -195,6 +221,9 @@ func (r *record) copyLocked() record {
 	c.types = make([]*typeRecord, len(r.types))
 	for i, t := range r.types {
 		entry := *t
+		if v := &entry.view; r.rests != nil && synced(v) {
+			v.WantedRevision, v.AckedRevision = r.acked, r.acked
+		}
 		c.types[i] = &entry
 	}
 	return c

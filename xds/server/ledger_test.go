@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"sync"
@@ -177,6 +178,56 @@ func TestWaitTellsWhatTheRevisionCaused(t *testing.T) {
 		}
 		if got, err := s.Ledger().WaitRevision(t.Context(), 1); err != nil || len(got.Refused) != 0 || got.Acked != 1 {
 			t.Errorf("of what it took it refused %+v, %v", got, err)
+		}
+		w.done()
+		<-w.err
+		s.Close()
+	})
+}
+
+// Revisions that bring a client nothing are acknowledged as soon as it has all of the one before, whether that is so when
+// they come or later, and it isn't blamed on them what it refuses afterwards.
+func TestStatesThatLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &tallied{}
+		s, p, _ := newFake(Limits{})
+		s.ledger.changes.metrics = m
+		last := func(revision uint64) {
+			s.Ledger().Begin(revision, time.Now())
+			p.last(revision)
+			s.Ledger().Settle()
+		}
+		acked := func(revision uint64, refused int) {
+			t.Helper()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			got, err := s.Ledger().WaitRevision(ctx, revision)
+			if err != nil || got.Acked != 1 || len(got.Refused) != refused {
+				t.Errorf("revision %d: %+v, %v", revision, got, err)
+			}
+		}
+		w := open(t.Context(), s)
+		w.ask("a", xds.ClusterType, "")
+		f := <-w.out
+		last(2) // while the first response is under way
+		w.ask("", xds.ClusterType, f.Nonce)
+		synctest.Wait()
+		acked(2, 0)
+		last(3) // at rest
+		acked(3, 0)
+		if line := s.Ledger().Clients()[0].Types[0]; line.Status() != Synced || line.AckedRevision != 3 {
+			t.Errorf("%+v", line)
+		}
+		begin(s, p, 5, "5")
+		w.refuse(xds.ClusterType, (<-w.out).Nonce, "a: no")
+		synctest.Wait()
+		acked(3, 0)
+		acked(4, 1) // it came with 5
+		acked(5, 1)
+		last(6)
+		acked(6, 0)
+		if len(m.took) != 3 {
+			t.Errorf("%d of 3 changes have come to their end", len(m.took))
 		}
 		w.done()
 		<-w.err

@@ -65,6 +65,15 @@ type Follower interface {
 	Follow(push func())
 }
 
+// Lasting is a Session whose State stays the same value for revisions that
+// bring its client nothing. It tells Ledger.Settle of those.
+type Lasting interface {
+	// Upto is the newest revision for which a State that the session has, or had
+	// last before the one it has now, is or was right; for other States it is
+	// their own. It must not block.
+	Upto(state *xds.State) uint64
+}
+
 // Demander is a Session that can produce resources which nobody needs before
 // they are asked for by name.
 type Demander interface {

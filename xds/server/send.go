@@ -108,7 +108,7 @@ func (st *stream) sent() outgoing {
 		return f
 	}
 	st.writing = false
-	if st.release != nil && st.machine.Acked() == st.state.Revision {
+	if st.release != nil && st.machine.Acked() == st.machine.Revision() {
 		st.releaseLocked()
 	}
 	return outgoing{}

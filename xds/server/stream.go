@@ -316,6 +316,7 @@ func (st *stream) request(m *message) (*machine.Demand, error) {
 		return nil, status.Error(codes.InvalidArgument, "a stream that began by asking for "+inspectPrefix+" types gets nothing else")
 	}
 	st.answeredLocked(m.Nonce)
+	st.extendLocked()
 	out, err := st.machine.Request(&m.Request)
 	switch {
 	case errors.Is(err, machine.ErrLimit):
@@ -352,7 +353,8 @@ func (st *stream) retarget() (err error) {
 	if st.ended || state == st.state {
 		return nil
 	}
-	if st.observed == st.state.Revision {
+	st.extendLocked()
+	if st.observed == st.machine.Revision() {
 		st.changed = state.Changed
 	}
 	st.state = state
@@ -365,28 +367,51 @@ func (st *stream) retarget() (err error) {
 	return nil
 }
 
+// upto is the newest revision for which the client's state is right.
+func (st *stream) upto(state *xds.State) uint64 {
+	if l, ok := st.session.(Lasting); ok {
+		return l.Upto(state)
+	}
+	return state.Revision
+}
+
+// extendLocked takes in that the state has been right for later revisions, too.
+func (st *stream) extendLocked() {
+	if to, was := st.upto(st.state), st.machine.Revision(); to > was {
+		st.machine.Extend(to)
+		if st.observed == was {
+			st.observed = to
+		}
+	}
+}
+
 // sameLocked is tookLocked for a revision that brings the client nothing.
 func (st *stream) sameLocked() {
-	st.observed, st.pushed = st.state.Revision, false
-	st.server.ledger.advance(st.client.Stream, st.state.Revision)
+	st.observed, st.pushed = st.machine.Revision(), false
+	st.server.ledger.advance(st.client.Stream, st.observed, st.state)
 }
 
 // tookLocked does what a step of the machine leads to.
 func (st *stream) tookLocked(out machine.Out, typeURL string, nack *Nack) {
 	st.frames = append(st.frames, out.Frames...)
 	st.pushed = st.pushed || len(out.Frames) > 0
-	acked := st.machine.Acked()
-	if acked >= st.state.Revision && st.observed != st.state.Revision {
+	acked, wanted := st.machine.Acked(), st.machine.Revision()
+	if acked >= wanted && st.observed != wanted {
 		// The first configuration is no change.
 		if st.pushed && st.observed > 0 && !st.changed.IsZero() {
 			st.server.cfg.Metrics.Converged(time.Since(st.changed))
 		}
-		st.observed, st.pushed = st.state.Revision, false
+		st.observed, st.pushed = wanted, false
+	}
+	at := standing{acked: acked, refusedType: typeURL, nack: nack}
+	if acked >= wanted {
+		at.rests = st.state
 	}
 	st.views = st.machine.AppendViews(st.views[:0])
-	st.server.ledger.update(st.client.Stream, standing{views: st.views, acked: acked, refusedType: typeURL, nack: nack})
+	at.views = st.views
+	st.server.ledger.update(st.client.Stream, at)
 	st.flushLocked()
-	if st.release != nil && !st.writing && acked == st.state.Revision {
+	if st.release != nil && !st.writing && acked == wanted {
 		st.releaseLocked()
 	}
 }

@@ -87,6 +87,9 @@ func (w *wire) refuse(typeURL, nonce, reason string) {
 type fakeProvider struct {
 	mu       sync.Mutex
 	state    *xds.State
+	upto     uint64 // of state, if that is later than its own revision
+	was      *xds.State
+	wasUpto  uint64
 	sessions []*fakeSession
 	attached []string
 	closed   int
@@ -114,6 +117,7 @@ func (p *fakeProvider) set(revision uint64, version string) {
 	r := xds.Received("a", xds.ClusterType, version, &anypb.Any{})
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.was, p.wasUpto = p.state, p.upto
 	p.state = xds.NewState(revision, time.Now(), xds.NewSet(xds.ClusterType, []*xds.Resource{r}))
 	for _, s := range p.sessions {
 		select {
@@ -127,6 +131,26 @@ func (s *fakeSession) State() *xds.State {
 	s.p.mu.Lock()
 	defer s.p.mu.Unlock()
 	return s.p.state
+}
+
+// last says that the state is right up to a later revision.
+func (p *fakeProvider) last(revision uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.upto = revision
+}
+
+// Upto implements Lasting.
+func (s *fakeSession) Upto(state *xds.State) uint64 {
+	s.p.mu.Lock()
+	defer s.p.mu.Unlock()
+	switch state {
+	case s.p.state:
+		return max(s.p.upto, state.Revision)
+	case s.p.was:
+		return max(s.p.wasUpto, state.Revision)
+	}
+	return state.Revision
 }
 
 func (s *fakeSession) Changed() <-chan struct{} { return s.changed }

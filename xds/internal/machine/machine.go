@@ -169,6 +169,18 @@ func (m *Machine) Target(state *xds.State) Out {
 	return Out{Frames: m.next()}
 }
 
+// Extend says that the state is right up to a later revision: nothing but the
+// number has changed.
+func (m *Machine) Extend(revision uint64) {
+	was := m.state.Revision
+	m.state = m.state.At(revision, m.state.Changed)
+	for _, s := range m.types {
+		if s.ackedRevision == was && s.inflight == nil {
+			s.ackedRevision = revision
+		}
+	}
+}
+
 // Request takes in a client's message.
 func (m *Machine) Request(r *Request) (Out, error) {
 	s, fresh, err := m.subscription(r.TypeURL)
