@@ -21,6 +21,10 @@ const (
 	// editor makes when it saves; a burst is cut off after burst.
 	quiet = 10 * time.Millisecond
 	burst = 20 * time.Millisecond
+	// quietWhole is that pause if nobody may be writing any more: all that changed
+	// was removed or got its name by renaming, as who saves in one step does. What
+	// belongs together and is renamed file by file still goes live as one.
+	quietWhole = 2 * time.Millisecond
 	// vanish is how long a file must have been gone or empty. Some editors
 	// remove or truncate a file and write it anew a little later.
 	vanish = 50 * time.Millisecond
@@ -31,11 +35,15 @@ const (
 // run is the state of one Run.
 type run struct {
 	*Source
-	sink     source.Sink
-	scanner  scanner
-	watcher  *fsnotify.Watcher // nil when the system has none to give
-	watched  map[string]stamp
-	dirty    map[string]bool
+	sink    source.Sink
+	scanner scanner
+	watcher *fsnotify.Watcher // nil when the system has none to give
+	watched map[string]stamp
+	dirty   map[string]bool
+	// writing are those of dirty that somebody may still be writing, and renamed
+	// says that the last event was of a name that went by renaming.
+	writing  map[string]bool
+	renamed  bool
 	vanished map[string]time.Time // when a file was first seen gone or empty
 	initial  bool
 	blind    bool // some directory isn't watched
@@ -47,7 +55,7 @@ type run struct {
 func (s *Source) Run(ctx context.Context, sink source.Sink) (err error) {
 	defer close(s.done)
 	r := &run{
-		Source: s, sink: sink, watched: map[string]stamp{}, dirty: map[string]bool{}, vanished: map[string]time.Time{}, initial: true, whole: true,
+		Source: s, sink: sink, watched: map[string]stamp{}, dirty: map[string]bool{}, writing: map[string]bool{}, vanished: map[string]time.Time{}, initial: true, whole: true,
 		scanner: scanner{root: s.o.Root, files: map[string]stamp{}},
 	}
 	watcher, werr := fsnotify.NewWatcher()
@@ -85,15 +93,12 @@ func (r *run) loop(ctx context.Context) error {
 			if e.Op == fsnotify.Chmod && !readable(e.Name) {
 				continue
 			}
-			r.dirty[e.Name] = true
-			if e.Op.Has(fsnotify.Rename) || e.Op.Has(fsnotify.Remove) {
-				r.unwatch(e.Name)
-			}
+			r.note(e)
 			now := time.Now()
 			if began.IsZero() {
 				began = now
 			}
-			wake = earlier(now.Add(quiet), began.Add(burst))
+			wake = earlier(now.Add(r.pause()), began.Add(burst))
 		case <-failures: // the system dropped events: look at everything
 			r.whole = true
 			wake = time.Now()
@@ -112,6 +117,31 @@ func (r *run) loop(ctx context.Context) error {
 			e.answer <- editAnswer{r.Revision(), err}
 		}
 	}
+}
+
+// note takes an event in.
+func (r *run) note(e fsnotify.Event) {
+	r.dirty[e.Name] = true
+	gone := e.Op.Has(fsnotify.Rename) || e.Op.Has(fsnotify.Remove)
+	if gone {
+		r.unwatch(e.Name)
+	}
+	// The system tells of both names of a file one right after the other; a file
+	// that is made under its name is empty at first.
+	if gone || r.renamed && e.Op == fsnotify.Create {
+		delete(r.writing, e.Name)
+	} else {
+		r.writing[e.Name] = true
+	}
+	r.renamed = e.Op.Has(fsnotify.Rename)
+}
+
+// pause is how long nothing more must happen before what is dirty is looked at.
+func (r *run) pause() time.Duration {
+	if len(r.writing) > 0 {
+		return quiet
+	}
+	return quietWhole
 }
 
 // nextLook is when to look again without any event.
@@ -141,6 +171,7 @@ func earlier(a, b time.Time) time.Time {
 func (r *run) look() error {
 	dirty := r.dirty
 	r.dirty = map[string]bool{}
+	clear(r.writing)
 	for path := range r.vanished {
 		dirty[path] = true
 	}
