@@ -121,6 +121,16 @@ func (p *Proxy) Clusters() map[string]*upstream.Cluster { return p.clusters.Clus
 // Listening returns the addresses that a listener accepts on.
 func (p *Proxy) Listening(listener string) []net.Addr { return p.listeners.Bound(listener) }
 
+// Reconsider has connections look at their timeouts again: see overload.Relief.
+func (p *Proxy) Reconsider() { p.listeners.Reconsider() }
+
+// ResetStreams resets HTTP/2 streams that hold much: see overload.Relief. What a client doesn't take is held on its side, or,
+// where a goroutine waits for the client and more is to come, on that of the server.
+func (p *Proxy) ResetStreams(bytes int64, most int) int {
+	n := p.listeners.ResetStreams(bytes, most)
+	return n + p.clusters.ResetStreams(bytes, most-n)
+}
+
 // Connections is the number of open downstream connections.
 func (p *Proxy) Connections() int64 { return p.listeners.Open() }
 

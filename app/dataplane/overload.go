@@ -32,6 +32,10 @@ func (p *Proxy) watchOverload(o *bootstrap.Overload) error {
 	if _, set := os.LookupEnv("GOMEMLIMIT"); !set && limit > 0 && limit < math.MaxInt64/100 {
 		debug.SetMemoryLimit(int64(limit) / 100 * memoryShare)
 	}
+	m.Relieve(overload.Relief{
+		Reconsider:   func() { p.engine.Reconsider() },
+		ResetStreams: func(bytes int64, most int) int { return p.engine.ResetStreams(bytes, most) },
+	})
 	p.overload = m
 	return nil
 }

@@ -1,6 +1,7 @@
 package bootstrap
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -10,6 +11,7 @@ import (
 	connectionsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/downstream_connections/v3"
 	heapv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/fixed_heap/v3"
 	injectedv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/resource_monitors/injected_resource/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"lateen.dev/lateen/proxy/overload"
 )
@@ -42,12 +44,21 @@ func (b *Bootstrap) overload(raw *bootstrapv3.Bootstrap) error {
 			return fmt.Errorf("overload_manager: resource_monitors: %s: %w", r.GetName(), err)
 		}
 	}
-	add := func(name string, triggers []*overloadv3.Trigger) error {
+	if p := m.GetBufferFactoryConfig().GetMinimumAccountToTrackPowerOfTwo(); p > 56 {
+		return fmt.Errorf("overload_manager: buffer_factory_config: minimum_account_to_track_power_of_two: %d is more than 56", p)
+	} else {
+		c.HeavyPower = p
+	}
+	add := func(name string, triggers []*overloadv3.Trigger, more *anypb.Any) error {
 		if !overload.Known(name) {
 			b.Ignored = append(b.Ignored, "overload_manager: "+name)
 			return nil
 		}
-		a := overload.Action{Name: name}
+		timers, err := reductions(name, more)
+		if err != nil {
+			return fmt.Errorf("overload_manager: %s: %w", name, err)
+		}
+		a := overload.Action{Name: name, Timers: timers}
 		for _, t := range triggers {
 			trigger, err := triggerOf(t)
 			if err != nil {
@@ -59,16 +70,67 @@ func (b *Bootstrap) overload(raw *bootstrapv3.Bootstrap) error {
 		return nil
 	}
 	for _, a := range m.GetActions() {
-		if err := add(a.GetName(), a.GetTriggers()); err != nil {
+		if err := add(a.GetName(), a.GetTriggers(), a.GetTypedConfig()); err != nil {
 			return err
 		}
 	}
 	for _, p := range m.GetLoadshedPoints() {
-		if err := add(p.GetName(), p.GetTriggers()); err != nil {
+		if err := add(p.GetName(), p.GetTriggers(), nil); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// timersOf are Envoy's timers.
+func timersOf() map[overloadv3.ScaleTimersOverloadActionConfig_TimerType]overload.Timer {
+	return map[overloadv3.ScaleTimersOverloadActionConfig_TimerType]overload.Timer{
+		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_CONNECTION_IDLE: overload.ConnectionIdle,
+		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_STREAM_IDLE:     overload.StreamIdle,
+		overloadv3.ScaleTimersOverloadActionConfig_TRANSPORT_SOCKET_CONNECT:        overload.TransportConnect,
+		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_CONNECTION_MAX:  overload.ConnectionMax,
+		overloadv3.ScaleTimersOverloadActionConfig_HTTP_DOWNSTREAM_STREAM_FLUSH:    overload.StreamFlush,
+	}
+}
+
+// reductions reads which timers an action makes shorter, which reduce_timeouts must say, and no other may.
+func reductions(action string, config *anypb.Any) (map[overload.Timer]overload.Reduction, error) {
+	switch {
+	case action != overload.ReduceTimeouts && config == nil:
+		return nil, nil
+	case action != overload.ReduceTimeouts:
+		return nil, fmt.Errorf("typed_config: %s is not supported by this proxy here", config.GetTypeUrl())
+	case config == nil:
+		return nil, errors.New("typed_config must say which timers are to be reduced")
+	}
+	var m overloadv3.ScaleTimersOverloadActionConfig
+	if err := config.UnmarshalTo(&m); err != nil {
+		return nil, fmt.Errorf("typed_config: %w", err)
+	}
+	out := map[overload.Timer]overload.Reduction{}
+	for i, f := range m.GetTimerScaleFactors() {
+		timer, known := timersOf()[f.GetTimer()]
+		if _, twice := out[timer]; !known || twice {
+			return nil, fmt.Errorf("timer_scale_factors[%d]: the timer %v is unknown, or there twice", i, f.GetTimer())
+		}
+		var r overload.Reduction
+		switch {
+		case f.GetMinTimeout() != nil:
+			r.Least = f.GetMinTimeout().AsDuration()
+		case f.GetMinScale() != nil:
+			r.Share = f.GetMinScale().GetValue() / 100
+		default:
+			return nil, fmt.Errorf("timer_scale_factors[%d]: neither min_timeout nor min_scale is given", i)
+		}
+		if r.Least < 0 || !(r.Share >= 0 && r.Share <= 1) {
+			return nil, fmt.Errorf("timer_scale_factors[%d]: min_timeout must not be negative, and min_scale lies between 0 and 100", i)
+		}
+		out[timer] = r
+	}
+	if len(out) == 0 {
+		return nil, errors.New("timer_scale_factors: there is none")
+	}
+	return out, nil
 }
 
 func (o *Overload) monitor(r *overloadv3.ResourceMonitor) error {

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"lateen.dev/lateen/proxy/overload"
 )
@@ -20,6 +21,11 @@ overload_manager:
   - name: envoy.overload_actions.stop_accepting_requests
     triggers: [{name: envoy.resource_monitors.fixed_heap, threshold: {value: 0.95}}]
   - name: envoy.overload_actions.reduce_timeouts
+    triggers: [{name: envoy.resource_monitors.fixed_heap, scaled: {scaling_threshold: 0.85, saturation_threshold: 0.95}}]
+    typed_config:
+      "@type": type.googleapis.com/envoy.config.overload.v3.ScaleTimersOverloadActionConfig
+      timer_scale_factors: [{timer: HTTP_DOWNSTREAM_CONNECTION_IDLE, min_timeout: 2s}, {timer: TRANSPORT_SOCKET_CONNECT, min_scale: {value: 10}}]
+  - name: envoy.overload_actions.dance
   loadshed_points:
   - name: envoy.load_shed_points.tcp_listener_accept
     triggers: [{name: envoy.resource_monitors.fixed_heap, scaled: {scaling_threshold: 0.8, saturation_threshold: 0.9}}]
@@ -39,13 +45,15 @@ func TestOverload(t *testing.T) {
 		},
 		Actions: []overload.Action{
 			{Name: overload.StopAcceptingRequests, Triggers: []overload.Trigger{{Monitor: heap, From: 0.95, To: 0.95}}},
+			{Name: overload.ReduceTimeouts, Triggers: []overload.Trigger{{Monitor: heap, From: 0.85, To: 0.95}}, Timers: map[overload.Timer]overload.Reduction{
+				overload.ConnectionIdle: {Least: 2 * time.Second}, overload.TransportConnect: {Share: 0.1}}},
 			{Name: overload.ShedAccept, Triggers: []overload.Trigger{{Monitor: heap, From: 0.8, To: 0.9}}},
 		},
 	}}
 	if !reflect.DeepEqual(b.Overload, want) {
 		t.Errorf("got %+v\nwant %+v", b.Overload, want)
 	}
-	if len(b.Ignored) != 1 || !strings.Contains(b.Ignored[0], "reduce_timeouts") {
+	if len(b.Ignored) != 1 || !strings.Contains(b.Ignored[0], "dance") {
 		t.Errorf("ignored: %v", b.Ignored)
 	}
 	for _, text := range []string{
@@ -58,6 +66,7 @@ func TestOverload(t *testing.T) {
 	}
 	for old, bad := range map[string]string{
 		"max_heap_size_bytes: 1000000": "max_heap_size_bytes: 0", "value: 0.95": "value: 95", "threshold: 0.9}": "threshold: 0.1}",
+		"min_timeout: 2s": "min_timeout: -2s", "value: 10}": "value: 101}", "TRANSPORT_SOCKET_CONNECT": "HTTP_DOWNSTREAM_CONNECTION_IDLE", ", min_timeout: 2s": "",
 		"max_active_downstream_connections: 10": "max_active_downstream_connections: 0", "threshold: {value: 0.95}": "",
 	} {
 		if _, err := Parse("x", []byte(strings.Replace(overloaded, old, bad, 1))); err == nil {

@@ -18,11 +18,12 @@ type Handler interface {
 	Handle(c *Conn)
 	// Reject answers a request whose head can't be read; the connection ends with it.
 	Reject(c *Conn, why http1.Reason)
+	// Idle is how long the connection may wait for a request at present; 0 is no limit.
+	Idle() time.Duration
 }
 
 // Timeouts of a downstream connection; zero is none.
 type Timeouts struct {
-	Idle time.Duration // between exchanges
 	Head time.Duration // from a head's first byte to its last
 	// DelayedClose is how long a client that still sends when the connection is to end may take to see the answer; without
 	// it the connection is closed at once.
@@ -40,6 +41,7 @@ type Conn struct {
 	requests  uint64
 	headSince sock.Instant // first byte of an incomplete head, 0 when there is none
 	ended     sock.Instant // the exchange that has been handled; 0 when that isn't known
+	idle      sock.Instant // when the wait for a request has begun
 	framing   http1.Framing
 	minor     uint8
 	closing   bool // the connection ends after this exchange
@@ -238,15 +240,15 @@ func (c *Conn) awaitHead() {
 }
 
 func (c *Conn) idleDeadline() {
-	if c.timeouts.Idle <= 0 {
+	d := c.handler.Idle()
+	if d <= 0 {
 		c.conn.SetReadDeadline(0)
 		return
 	}
-	since := c.ended
-	if since == 0 {
-		since = sock.Now()
+	if c.idle = c.ended; c.idle == 0 {
+		c.idle = sock.Now()
 	}
-	c.conn.SetReadDeadline(since.Add(c.timeouts.Idle))
+	c.conn.SetReadDeadline(c.idle.Add(d))
 }
 
 // Wake implements sock.Session.
@@ -257,7 +259,12 @@ func (c *Conn) Wake(cause error) sock.Next {
 		c.buf.body.Reset(http1.FramingClose, 0, c.lim, false)
 		c.handler.Reject(c, HeadTimeout)
 		return sock.Close
-	case errors.Is(cause, sock.ErrInterrupted) && (!c.hurried() || c.buf != nil && c.at < c.end):
+	case errors.Is(cause, sock.ErrInterrupted) && c.buf != nil && c.at < c.end:
+		return sock.Wait
+	case errors.Is(cause, sock.ErrInterrupted) && !c.hurried():
+		if d := c.handler.Idle(); d > 0 && c.idle != 0 {
+			c.conn.SetReadDeadline(c.idle.Add(d))
+		}
 		return sock.Wait
 	case errors.Is(cause, sock.ErrInterrupted):
 		c.lastChance()

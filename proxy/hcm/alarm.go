@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/wire/http2"
 	"lateen.dev/lateen/wire/sock"
 )
@@ -146,14 +147,14 @@ func (s *stream) due() (at sock.Instant) {
 	r := &s.router
 	switch {
 	case r.complete:
-		if d := r.flush; d > 0 {
+		if d := s.c.reduced(overload.StreamFlush, r.flush); d > 0 {
 			at = s.relay.active.Add(d)
 		}
 		return at
 	case s.answered:
 		at = r.deadline
-		if r.idle > 0 && (at == 0 || s.relay.active.Add(r.idle) < at) {
-			at = s.relay.active.Add(r.idle)
+		if d := s.c.reduced(overload.StreamIdle, r.idle); d > 0 && (at == 0 || s.relay.active.Add(d) < at) {
+			at = s.relay.active.Add(d)
 		}
 		return at
 	}

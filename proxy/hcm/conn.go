@@ -10,6 +10,7 @@ import (
 
 	"lateen.dev/lateen/proxy/h1"
 	"lateen.dev/lateen/proxy/listen"
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/upstream"
 	"lateen.dev/lateen/telemetry"
@@ -42,7 +43,10 @@ type conn struct {
 	peers peerCache
 	xfcc  []byte // the connection's element of x-forwarded-client-cert
 	alarm alarm
-	http2 *http2.Conn
+
+	// http2 is the connection's, if it is multiplexed. Both are set before anybody else knows of them.
+	http2       *http2.Conn
+	multiplexed bool
 }
 
 // Serve serves a connection until it ends.
@@ -57,7 +61,7 @@ func (m *Manager) Serve(acc *listen.Accepted) error {
 	}
 	hc := h1.NewConn(acc.Conn, c, h1.Config{
 		Limits:   &m.limits,
-		Timeouts: h1.Timeouts{Idle: m.cfg.Timeouts.Idle, Head: m.cfg.Timeouts.RequestHeaders, DelayedClose: m.cfg.Timeouts.DelayedClose},
+		Timeouts: h1.Timeouts{Head: m.cfg.Timeouts.RequestHeaders, DelayedClose: m.cfg.Timeouts.DelayedClose},
 		Draining: c.draining, Hurried: acc.Drain.Hurried,
 	})
 	acc.OnDrain(func(hurry bool) {
@@ -65,6 +69,7 @@ func (m *Manager) Serve(acc *listen.Accepted) error {
 			acc.Conn.Nudge()
 		}
 	})
+	acc.OnPressure(c)
 	return hc.Run()
 }
 
@@ -110,7 +115,7 @@ func (c *conn) draining() bool {
 	if c.acc.Drain.Draining() {
 		return true
 	}
-	return c.age > 0 && sock.Now().Sub(c.born) >= c.age
+	return c.age > 0 && sock.Now().Sub(c.born) >= c.reduced(overload.ConnectionMax, c.age)
 }
 
 // newConn is apart from Serve so that what it needs is not on the stack of an idle connection. A connection may live for
@@ -174,7 +179,7 @@ func (c *conn) serve2() error {
 	}
 	t := &transport2{conn: c.acc.Conn, idled: &c.idled}
 	c.idled.Store(int64(c.born))
-	c.http2 = http2.NewServer(t, cfg, c.handle2)
+	c.http2, c.multiplexed = http2.NewServer(t, cfg, c.handle2), true
 	c.http2.OnIdle(func() { c.idled.Store(int64(sock.Now())) })
 	t.idle = func() bool {
 		if c.draining() {
@@ -185,6 +190,9 @@ func (c *conn) serve2() error {
 			return true
 		}
 		now := sock.Now()
+		if t.leaving == 0 && t.since().Add(c.Idle()) > now {
+			return true // it was only to look whether it is idle for too long by now
+		}
 		if t.leaving == 0 {
 			// The client learns it before it uses the connection again: RFC 9113 section 9.1. It may take drain_timeout.
 			t.leaving = now.Add(c.m.cfg.Timeouts.Drain)
@@ -192,8 +200,9 @@ func (c *conn) serve2() error {
 		}
 		return now < t.leaving
 	}
-	t.timeout = c.m.cfg.Timeouts.Idle
+	t.timeout = c.Idle
 	c.acc.OnDrain(func(bool) { c.ask() })
+	c.acc.OnPressure(c)
 	if !c.m.filter.waits {
 		c.http2.OnStream(c.pass)
 	}
@@ -215,8 +224,8 @@ func (c *conn) handle2(st *http2.Stream) {
 func (s *stream) serve(f func(*stream)) {
 	c, d := s.c, &s.down2
 	defer c.m.engine.contain("HTTP/2 stream")
-	d.LimitStalls(c.m.cfg.Timeouts.StreamIdle)
-	d.LimitFlush(s.router.flush)
+	d.LimitStalls(c.reduced(overload.StreamIdle, c.m.cfg.Timeouts.StreamIdle))
+	d.LimitFlush(c.reduced(overload.StreamFlush, s.router.flush))
 	d.OnReset(s.clientReset)
 	f(s)
 	d.OnReset(nil)
@@ -239,7 +248,7 @@ func (c *conn) ask() {
 // whatever else comes: PINGs are no activity.
 type transport2 struct {
 	conn    *sock.Conn
-	timeout time.Duration
+	timeout func() time.Duration
 	idled   *atomic.Int64
 	// idle is asked when the timeout has passed; it reports whether to go on.
 	idle func() bool
@@ -249,12 +258,8 @@ type transport2 struct {
 
 func (t *transport2) Read(p []byte) (int, error) {
 	for {
-		if t.timeout > 0 {
-			from := sock.Instant(t.idled.Load())
-			if from == 0 {
-				from = sock.Now()
-			}
-			t.conn.SetReadDeadline(max(from.Add(t.timeout), t.leaving))
+		if d := t.timeout(); d > 0 {
+			t.conn.SetReadDeadline(max(t.since().Add(d), t.leaving))
 		}
 		n, err := t.conn.Read(p)
 		if n == 0 && wokenUp(err) && t.idle() {
@@ -262,6 +267,14 @@ func (t *transport2) Read(p []byte) (int, error) {
 		}
 		return n, err
 	}
+}
+
+// since is when the connection began to idle, or now.
+func (t *transport2) since() sock.Instant {
+	if at := sock.Instant(t.idled.Load()); at != 0 {
+		return at
+	}
+	return sock.Now()
 }
 
 func (t *transport2) Write(p []byte) (int, error) { return t.conn.Write(p) }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/proxy/upstream"
 	"lateen.dev/lateen/proxy/upstream/retry"
 	"lateen.dev/lateen/telemetry"
@@ -125,10 +126,11 @@ func (s *stream) requestTrailers(p exchange.Piece) *header.List {
 }
 
 func (s *stream) idleDeadline() sock.Instant {
-	if s.router.idle <= 0 {
+	d := s.c.reduced(overload.StreamIdle, s.router.idle)
+	if d <= 0 {
 		return 0
 	}
-	return sock.Now().Add(s.router.idle)
+	return sock.Now().Add(d)
 }
 
 // requestDeadline bounds the wait for more of the request.
@@ -159,7 +161,7 @@ func (s *stream) waitDeadline(began, active sock.Instant) (at sock.Instant, flag
 	if s.pump != nil {
 		active = max(active, sock.Instant(s.pump.last.Load()))
 	}
-	earlier(r.idle, active, telemetry.FlagStreamIdleTimeout, detailStreamIdle)
+	earlier(s.c.reduced(overload.StreamIdle, r.idle), active, telemetry.FlagStreamIdleTimeout, detailStreamIdle)
 	earlier(r.timeouts.MaxStream, s.start, telemetry.FlagUpstreamMaxStreamDurationReached, "upstream_max_stream_duration_reached")
 	return at, flag, detail
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"lateen.dev/lateen/proxy/exchange"
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/proxy/route"
 	"lateen.dev/lateen/proxy/upstream"
@@ -145,7 +146,7 @@ func (s *stream) idleTimes() {
 		r.flush = a.FlushTimeout
 	}
 	if s.rec.Protocol == telemetry.ProtocolHTTP2 {
-		s.down2.LimitFlush(r.flush)
+		s.down2.LimitFlush(s.c.reduced(overload.StreamFlush, r.flush))
 	}
 }
 

@@ -35,9 +35,10 @@ type Accepted struct {
 	Drain *drain.Drain
 	// Stats of the listener.
 	Stats *Stats
-	// ready says that Listener, Drain and Stats are set; ending is what OnDrain set.
+	// ready says that Listener, Drain and Stats are set; ending is what OnDrain set, and relief what OnPressure did.
 	ready  atomic.Bool
 	ending atomic.Pointer[func(hurry bool)]
+	relief atomic.Pointer[Relief]
 	// Why is set when there is no chain, or the handshake failed.
 	Why error
 }
@@ -65,6 +66,18 @@ func (a *Accepted) tell(hurry bool) {
 		(*f)(hurry)
 	}
 }
+
+// Relief is what a connection can do when the process runs out of something. Its methods must not block, and may be called
+// by any goroutine until the connection has been served.
+type Relief interface {
+	// Reconsider looks at the timeouts again, which have become shorter.
+	Reconsider()
+	// ResetStreams resets streams that hold so many bytes or more, most of them at most, and returns how many it were.
+	ResetStreams(bytes int64, most int) int
+}
+
+// OnPressure names what is to be told of pressure.
+func (a *Accepted) OnPressure(r Relief) { a.relief.Store(&r) }
 
 func (a *Accepted) facts() plan.ConnFacts {
 	f := plan.ConnFacts{

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"lateen.dev/lateen/proxy/overload"
 	"lateen.dev/lateen/proxy/plan"
 	"lateen.dev/lateen/wire/proxyproto"
 	"lateen.dev/lateen/wire/sniff"
@@ -118,7 +119,7 @@ func (s *Server) choose(acc *Accepted) bool {
 		acc.Stats.CxNoChain.Add(1)
 		acc.Why = ErrNoFilterChain
 	} else if acc.Chain.TLS != nil {
-		if acc.Why = handshake(acc); acc.Why != nil {
+		if acc.Why = s.handshake(acc); acc.Why != nil {
 			acc.Stats.CxTLSError.Add(1)
 			if errors.Is(acc.Why, sock.ErrTimeout) {
 				acc.Stats.CxTransportTimeout.Add(1)
@@ -128,12 +129,12 @@ func (s *Server) choose(acc *Accepted) bool {
 	return true
 }
 
-func handshake(acc *Accepted) error {
+func (s *Server) handshake(acc *Accepted) error {
 	server, ok := acc.Chain.TLS.Runtime.(*tlsconn.Server)
 	if !ok {
 		return errors.New("tls context of the filter chain is not ready")
 	}
-	r, err := server.Handshake(acc.Conn)
+	r, err := server.HandshakeWithin(acc.Conn, s.opts.Overload.Reduced(overload.TransportConnect, server.Timeout()))
 	if err != nil {
 		return err
 	}

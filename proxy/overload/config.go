@@ -32,6 +32,8 @@ type Trigger struct {
 type Action struct {
 	Name     string
 	Triggers []Trigger
+	// Timers are those that ReduceTimeouts makes shorter.
+	Timers map[Timer]Reduction
 }
 
 // Config is what is watched, and what is done.
@@ -40,6 +42,8 @@ type Config struct {
 	Interval time.Duration
 	Monitors []Monitor
 	Actions  []Action
+	// HeavyPower is the power of two of bytes from which ResetHeavyStreams looks at a stream; 0 for DefaultHeavyPower.
+	HeavyPower uint32
 }
 
 // The actions, by Envoy's names, and the points of load shedding that come to the same.
@@ -49,6 +53,8 @@ const (
 	StopAcceptingConnections = "envoy.overload_actions.stop_accepting_connections"
 	RejectConnections        = "envoy.overload_actions.reject_incoming_connections"
 	ShrinkHeap               = "envoy.overload_actions.shrink_heap"
+	ReduceTimeouts           = "envoy.overload_actions.reduce_timeouts"
+	ResetHeavyStreams        = "envoy.overload_actions.reset_high_memory_stream"
 	ShedAccept               = "envoy.load_shed_points.tcp_listener_accept"
 	ShedRequest              = "envoy.load_shed_points.http_connection_manager_decode_headers"
 )
@@ -56,7 +62,8 @@ const (
 // Known tells whether an action, or a point of load shedding, is one of the above.
 func Known(action string) bool {
 	switch action {
-	case StopAcceptingRequests, DisableKeepAlive, StopAcceptingConnections, RejectConnections, ShrinkHeap, ShedAccept, ShedRequest:
+	case StopAcceptingRequests, DisableKeepAlive, StopAcceptingConnections, RejectConnections, ShrinkHeap, ReduceTimeouts, ResetHeavyStreams,
+		ShedAccept, ShedRequest:
 		return true
 	}
 	return false
@@ -74,10 +81,10 @@ func Default(memoryLimit uint64) Config {
 	if memoryLimit > 0 {
 		c.Monitors = append(c.Monitors, Monitor{Name: HeapMonitor, Kind: Heap, Limit: memoryLimit})
 		c.Actions = []Action{
-			{ShrinkHeap, []Trigger{{HeapMonitor, 0.90, 0.90}}},
-			{DisableKeepAlive, []Trigger{{HeapMonitor, 0.92, 0.92}}},
-			{StopAcceptingRequests, []Trigger{{HeapMonitor, 0.95, 0.95}}},
-			{StopAcceptingConnections, []Trigger{{HeapMonitor, 0.98, 0.98}}},
+			{Name: ShrinkHeap, Triggers: []Trigger{{HeapMonitor, 0.90, 0.90}}},
+			{Name: DisableKeepAlive, Triggers: []Trigger{{HeapMonitor, 0.92, 0.92}}},
+			{Name: StopAcceptingRequests, Triggers: []Trigger{{HeapMonitor, 0.95, 0.95}}},
+			{Name: StopAcceptingConnections, Triggers: []Trigger{{HeapMonitor, 0.98, 0.98}}},
 		}
 	}
 	return c
@@ -88,8 +95,8 @@ func Default(memoryLimit uint64) Config {
 func (c Config) WithDescriptors() Config {
 	c.Monitors = append(c.Monitors, Monitor{Name: DescriptorsMonitor, Kind: Descriptors})
 	c.Actions = append(c.Actions,
-		Action{DisableKeepAlive, []Trigger{{DescriptorsMonitor, 0.75, 0.75}}},
-		Action{StopAcceptingConnections, []Trigger{{DescriptorsMonitor, 0.85, 0.85}}})
+		Action{Name: DisableKeepAlive, Triggers: []Trigger{{DescriptorsMonitor, 0.75, 0.75}}},
+		Action{Name: StopAcceptingConnections, Triggers: []Trigger{{DescriptorsMonitor, 0.85, 0.85}}})
 	return c
 }
 

@@ -15,6 +15,9 @@ type State struct {
 	requests, keepAlive, stop, reject, shrink atomic.Bool
 	// highest is the first file descriptor that no accepted connection may have; 0 is no limit.
 	highest atomic.Int64
+	// reduced is how far ReduceTimeouts is set off, in millionths; reductions don't change.
+	reduced    atomic.Int64
+	reductions [timers]reduction
 }
 
 // RefuseRequests tells that requests are answered 503.
@@ -66,6 +69,10 @@ type Manager struct {
 	actions  []*action
 	log      *slog.Logger
 	read     func(Monitor) (used, limit uint64, err error)
+
+	relief     Relief
+	heavyPower uint32
+	resets     atomic.Int64
 }
 
 // Reader reads how much of a resource is used, and how much there is; 0 is no limit. For Injected used is the pressure
@@ -74,7 +81,10 @@ type Reader func(Monitor) (used, limit uint64, err error)
 
 // New returns a manager that watches nothing yet. An action or a trigger that names what there isn't is an error.
 func New(c Config, read Reader, log *slog.Logger) (*Manager, error) {
-	m := &Manager{interval: c.Interval, read: read, log: log}
+	m := &Manager{interval: c.Interval, read: read, log: log, heavyPower: c.HeavyPower}
+	if m.heavyPower == 0 {
+		m.heavyPower = DefaultHeavyPower
+	}
 	if m.interval <= 0 {
 		m.interval = time.Second
 	}
@@ -95,10 +105,16 @@ func New(c Config, read Reader, log *slog.Logger) (*Manager, error) {
 				return nil, fmt.Errorf("overload manager: the action %s is triggered by %s, which is no resource monitor", a.Name, t.Monitor)
 			}
 		}
+		for t, r := range a.Timers {
+			m.State.reductions[t] = reduction{r, true}
+		}
 		m.actions = append(m.actions, &action{Action: a})
 	}
 	return m, nil
 }
+
+// Relieve says what is to be done about memory and connections, besides what the State says. It must be called before Run.
+func (m *Manager) Relieve(r Relief) { m.relief = r }
 
 // Run watches until ctx ends.
 func (m *Manager) Run(ctx context.Context) {
@@ -173,8 +189,9 @@ func step(actions []*action, pressure map[string]float64) []float64 {
 
 // put brings what was decided into force.
 func (m *Manager) put(scales []float64) {
-	inForce := map[string]bool{}
+	inForce, scale := map[string]bool{}, map[string]float64{}
 	for i, a := range m.actions {
+		scale[a.Name] = max(scale[a.Name], scales[i])
 		active := scales[i] >= 1
 		if a.active.Swap(active) != active {
 			m.log.Warn("overload", "action", a.Name, "active", active)
@@ -187,6 +204,7 @@ func (m *Manager) put(scales []float64) {
 	m.State.stop.Store(inForce[StopAcceptingConnections])
 	m.State.reject.Store(inForce[RejectConnections] || inForce[ShedAccept])
 	m.State.shrink.Store(inForce[ShrinkHeap])
+	m.relieve(scale[ReduceTimeouts], scale[ResetHeavyStreams])
 }
 
 // Stats calls f with Envoy's statistics: overload.MONITOR.pressure, overload.ACTION.active, and so on.
@@ -207,5 +225,8 @@ func (m *Manager) Stats(f func(name string, value int64)) {
 	for name, v := range active {
 		f("overload."+name+".active", v)
 		f("overload."+name+".scale_percent", scale[name])
+	}
+	if _, there := active[ResetHeavyStreams]; there {
+		f("overload."+ResetHeavyStreams+".count", m.resets.Load())
 	}
 }

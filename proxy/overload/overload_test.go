@@ -26,9 +26,9 @@ func TestActions(t *testing.T) {
 	m := manager(t, Config{
 		Monitors: []Monitor{{Name: "heap", Limit: 100}},
 		Actions: []Action{
-			{StopAcceptingRequests, []Trigger{{"heap", 0.9, 0.9}}}, {ShedRequest, []Trigger{{"heap", 0.95, 0.95}}},
-			{DisableKeepAlive, []Trigger{{"heap", 0.5, 0.8}}}, {StopAcceptingConnections, []Trigger{{"heap", 0.95, 0.95}}},
-			{RejectConnections, []Trigger{{"heap", 1, 1}}}, {ShrinkHeap, []Trigger{{"heap", 0.7, 0.7}}},
+			{Name: StopAcceptingRequests, Triggers: []Trigger{{"heap", 0.9, 0.9}}}, {Name: ShedRequest, Triggers: []Trigger{{"heap", 0.95, 0.95}}},
+			{Name: DisableKeepAlive, Triggers: []Trigger{{"heap", 0.5, 0.8}}}, {Name: StopAcceptingConnections, Triggers: []Trigger{{"heap", 0.95, 0.95}}},
+			{Name: RejectConnections, Triggers: []Trigger{{"heap", 1, 1}}}, {Name: ShrinkHeap, Triggers: []Trigger{{"heap", 0.7, 0.7}}},
 		},
 	}, func(r Monitor) (uint64, uint64, error) { return used, r.Limit, failure })
 	stats := func() map[string]int64 {
@@ -89,7 +89,7 @@ func TestBadConfig(t *testing.T) {
 	for name, c := range map[string]Config{
 		"twice":   {Monitors: []Monitor{{Name: "a"}, {Name: "a"}}},
 		"action":  {Actions: []Action{{Name: "envoy.overload_actions.dance"}}},
-		"trigger": {Actions: []Action{{StopAcceptingRequests, []Trigger{{"heap", 1, 1}}}}},
+		"trigger": {Actions: []Action{{Name: StopAcceptingRequests, Triggers: []Trigger{{"heap", 1, 1}}}}},
 	} {
 		if _, err := New(c, nil, nil); err == nil {
 			t.Errorf("%s: accepted", name)

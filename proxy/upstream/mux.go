@@ -196,6 +196,17 @@ func (m *mux) run() {
 	m.link.Release()
 }
 
+// ResetStreams resets streams to servers that hold so many bytes or more, most of them at most, and returns how many it were.
+func (s *Set) ResetStreams(bytes int64, most int) int {
+	n := 0
+	for _, m := range s.allMuxes() {
+		if n < most {
+			n += m.conn.ResetHeavy(bytes, most-n)
+		}
+	}
+	return n
+}
+
 // sweep2 closes HTTP/2 connections that have idled for too long.
 func (p *pool) sweep2(now sock.Instant, timeout time.Duration) {
 	p.mu.Lock()

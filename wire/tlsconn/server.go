@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"time"
 
 	"lateen.dev/lateen/wire/sock"
 )
@@ -80,7 +81,13 @@ func (s *Server) choose(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 
 // Handshake makes the handshake on c and encrypts it from then on. On error the connection is good for nothing and
 // the caller closes it.
-func (s *Server) Handshake(c *sock.Conn) (Result, error) {
+func (s *Server) Handshake(c *sock.Conn) (Result, error) { return s.HandshakeWithin(c, s.Timeout()) }
+
+// Timeout is how long a handshake may take.
+func (s *Server) Timeout() time.Duration { return s.o.timeout() }
+
+// HandshakeWithin is Handshake with another timeout.
+func (s *Server) HandshakeWithin(c *sock.Conn, timeout time.Duration) (Result, error) {
 	if err := s.tickets.refresh(s.o.now()); err != nil {
 		return Result{}, fmt.Errorf("tls session ticket keys: %w", err)
 	}
@@ -89,5 +96,5 @@ func (s *Server) Handshake(c *sock.Conn) (Result, error) {
 		m.record()
 		defer m.forget()
 	}
-	return handshake(c, m, tls.Server(m, s.config), s.o.timeout())
+	return handshake(c, m, tls.Server(m, s.config), timeout)
 }
