@@ -39,11 +39,13 @@ func newProxy(c server.Client, mesh *model.Mesh) *model.Proxy {
 		Version:  firstOf(n.Meta(metaLateen), m.ProxyVersion, n.UserAgent), DNSCapture: m.DNSCapture,
 		BindPorts: parsePorts(n.Meta(metaBindPorts)),
 	}
-	if vhds := n.Meta(dataplane.MetaVHDS); vhds != "" {
-		p.Metadata = map[string]string{dataplane.MetaVHDS: vhds, dataplane.MetaOnDemand: n.Meta(dataplane.MetaOnDemand)}
-	}
-	if cluster := n.Meta(metaSDSCluster); cluster != "" && p.Flavor != model.LateenProxy {
-		p.Metadata = map[string]string{metaSDSCluster: cluster}
+	for _, name := range []string{dataplane.MetaVHDS, dataplane.MetaOnDemand, dataplane.MetaECDS, metaSDSCluster} {
+		if value := n.Meta(name); value != "" && (name != metaSDSCluster || p.Flavor != model.LateenProxy) {
+			if p.Metadata == nil {
+				p.Metadata = map[string]string{}
+			}
+			p.Metadata[name] = value
+		}
 	}
 	if n.Type == xds.RouterNode {
 		p.Type = model.GatewayProxy

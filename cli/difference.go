@@ -100,7 +100,7 @@ func (r *root) report(ctx context.Context, c *api.Client, p *Proxy) (*proxyRepor
 	return out, nil
 }
 
-// compareDumps compares clusters, listeners and routes by name. What a proxy was
+// compareDumps compares clusters, listeners, routes and filters that come by themselves, by name. What a proxy was
 // started with, or what only its own dump shows, is not wanted of it and not
 // looked at.
 func compareDumps(wanted, runs *configDump) []LiveDifference {
@@ -108,7 +108,8 @@ func compareDumps(wanted, runs *configDump) []LiveDifference {
 	for _, kind := range []struct {
 		name         string
 		wanted, runs []json.RawMessage
-	}{{"CDS", wanted.clusters, runs.clusters}, {"LDS", wanted.listeners, runs.listeners}, {"RDS", wanted.routes, runs.routes}} {
+	}{{"CDS", wanted.clusters, runs.clusters}, {"LDS", wanted.listeners, runs.listeners}, {"RDS", wanted.routes, runs.routes},
+		{"ECDS", wanted.extensions, runs.extensions}} {
 		have := byName(kind.runs)
 		shall := byName(kind.wanted)
 		for _, name := range slices.Sorted(maps.Keys(shall)) {

@@ -61,7 +61,7 @@ func (r *root) proxyStatusCommand() *cobra.Command {
 // statusTypes are the columns of proxy-status, as istioctl has them, the
 // virtual hosts that our own proxies take one by one, and the name table for the
 // DNS proxy.
-var statusTypes = [...]string{"CDS", "LDS", "EDS", "RDS", "VHDS", "NDS"}
+var statusTypes = [...]string{"CDS", "LDS", "EDS", "RDS", "ECDS", "VHDS", "NDS"}
 
 func (r *root) printProxies(all []Proxy) error {
 	if len(all) == 0 {

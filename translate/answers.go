@@ -25,13 +25,15 @@ type answers struct {
 	asked       memo[askedKey, *xds.Resource]
 	listeners   memo[listenerKey, *madeListener]
 	inbounds    memo[string, *inbound]
+	// extensions are the filters of inbound sides and of gateways that come by themselves.
+	extensions memo[string, *extensions]
 	// inboundShapes is for inbounds that differ in names only.
 	inboundShapes memo[string, *inboundShape]
 }
 
 func (a *answers) len() int {
 	return a.clusters.len() + a.shapes.len() + a.assignments.len() + a.vhosts.len() + a.unrouted.len() + a.routed.len() + a.runs.len() + a.routes.len() +
-		a.listeners.len() + a.inbounds.len() + a.inboundShapes.len() + a.heads.len() + a.sent.len() + a.asked.len()
+		a.listeners.len() + a.inbounds.len() + a.inboundShapes.len() + a.extensions.len() + a.heads.len() + a.sent.len() + a.asked.len()
 }
 
 // clusterKey is what an outbound cluster is made of.

@@ -136,10 +136,13 @@ func static(t *testing.T, state *xds.State) *bootstrapv3.Bootstrap {
 	return out
 }
 
-// inline puts the routes that a chain names into it.
+// inline puts the routes and the filters' configurations that a chain names into it.
 func inline(t *testing.T, state *xds.State, fc *listenerv3.FilterChain) {
 	t.Helper()
 	for _, f := range fc.GetFilters() {
+		if f.GetConfigDiscovery() != nil {
+			f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: filterConfig(t, state, f.GetName())}
+		}
 		h := &hcmv3.HttpConnectionManager{}
 		if !f.GetTypedConfig().MessageIs(h) {
 			continue
@@ -154,12 +157,27 @@ func inline(t *testing.T, state *xds.State, fc *listenerv3.FilterChain) {
 			}
 			h.RouteSpecifier = &hcmv3.HttpConnectionManager_RouteConfig{RouteConfig: message(t, r).(*routev3.RouteConfiguration)}
 		}
+		for _, hf := range h.GetHttpFilters() {
+			if hf.GetConfigDiscovery() != nil {
+				hf.ConfigType = &hcmv3.HttpFilter_TypedConfig{TypedConfig: filterConfig(t, state, hf.GetName())}
+			}
+		}
 		packed, err := anypb.New(h)
 		if err != nil {
 			t.Fatal(err)
 		}
 		f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: packed}
 	}
+}
+
+// filterConfig is what a filter's configuration is that comes by itself.
+func filterConfig(t *testing.T, state *xds.State, name string) *anypb.Any {
+	t.Helper()
+	r := state.Set(xds.ExtensionConfigType).Get(name)
+	if r == nil {
+		t.Fatalf("no configuration of filter %q", name)
+	}
+	return message(t, r).(*corev3.TypedExtensionConfig).GetTypedConfig()
 }
 
 // secretsFrom makes secrets come from a file, for Envoy has no aggregated stream while it validates.

@@ -12,7 +12,6 @@ import (
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/translate/internal/listener"
 	"lateen.dev/lateen/translate/internal/naming"
-	"lateen.dev/lateen/translate/internal/rbac"
 	"lateen.dev/lateen/translate/internal/route"
 	"lateen.dev/lateen/xds"
 )
@@ -37,6 +36,7 @@ type gatewayPort struct {
 // gatewayListeners makes a gateway's listeners and routes.
 func (s *scope) gatewayListeners() (listeners, routes []*xds.Resource) {
 	policies := policyInput(s.snap, s.key.namespace, s.labels)
+	s.kept.extensions = s.t.filterConfigurations(s.gen, s.key.dialect, policies)
 	tables := map[string][]gatewayServer{}
 	for _, p := range s.gatewayPorts() {
 		in := listener.Gateway{Bind: p.bind, Port: p.port, Policies: policies.Input}
@@ -63,7 +63,7 @@ func (s *scope) gatewayListener(in listener.Gateway, policies policies) *xds.Res
 		return nil
 	}
 	var spec strings.Builder
-	fmt.Fprintf(&spec, "gateway|%s_%d|%s", in.Bind, in.Port, policies.refs)
+	fmt.Fprintf(&spec, "gateway|%s_%d|%s", in.Bind, in.Port, policies.in(s.key.dialect))
 	for _, c := range in.Chains {
 		fmt.Fprintf(&spec, "|%q %q %p %q %d %q", c.SNI, c.ALPN, c.TLS, c.RouteName, c.Protocol, c.Stat)
 		if c.TCP != nil {
@@ -301,11 +301,4 @@ func rank(b bool) int {
 		return 1
 	}
 	return 0
-}
-
-// policies are the authorization policies of a workload, and a description of them for a memo's key.
-type policies struct {
-	rbac.Input
-	refs string
-	keep []*model.AuthorizationPolicy
 }

@@ -157,6 +157,7 @@ func (g *group) update(s *scope, w work) {
 		}
 		g.sets.routes = replace(g.sets.routes, xds.NewSet(xds.RouteType, routes))
 		g.sets.hosts = s.sentHosts(g.sets.hosts)
+		g.sets.extensions = g.kept.extensions
 	}
 	if w.names && g.key.dns {
 		g.sets.names = replace(g.sets.names, xds.NewSet(xds.NameTableType, s.names()))

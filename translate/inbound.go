@@ -251,7 +251,7 @@ func (in *inboundInput) messages() (listeners []*listenerv3.Listener, clusters [
 // by the answer. The names of services go through name.
 func (in *inboundInput) describe(name func(string) string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%+v %p %t %t %v %+v %s", in.env.Dialect, in.mesh, in.env.IPv6, in.env.HTTP10, in.env.Interception, in.env.Logs, in.policies.refs)
+	fmt.Fprintf(&b, "%+v %p %t %t %v %+v %s", in.env.Dialect, in.mesh, in.env.IPv6, in.env.HTTP10, in.env.Interception, in.env.Logs, in.policies.in(in.env.Dialect))
 	fmt.Fprintf(&b, "|%v %t", in.chains.Default, in.chains.Capture)
 	if in.grpc != nil {
 		fmt.Fprintf(&b, " %v", *in.grpc)

@@ -16,7 +16,7 @@ import (
 	"lateen.dev/lateen/xds"
 )
 
-var types = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType, xds.NameTableType, xds.VirtualHostType}
+var types = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType, xds.NameTableType, xds.VirtualHostType, xds.ExtensionConfigType}
 
 // follow keeps a Translator up to date with a World.
 type follow struct {
@@ -40,7 +40,7 @@ func (f *follow) catchUp() {
 // withVHDS is the same proxy, taking virtual hosts one by one.
 func withVHDS(p *model.Proxy) *model.Proxy {
 	out := *p
-	out.Flavor, out.Metadata = model.LateenProxy, map[string]string{"LATEEN_VHDS": "true"}
+	out.Flavor, out.Metadata = model.LateenProxy, map[string]string{"LATEEN_VHDS": "true", "LATEEN_ECDS": "true"}
 	return &out
 }
 

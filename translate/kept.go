@@ -20,6 +20,8 @@ type kept struct {
 	index            *hostIndex
 	// always are the listeners that a sidecar on demand gets without asking.
 	always []*xds.Resource
+	// extensions are a gateway's filters that come by themselves.
+	extensions *xds.Set
 }
 
 // l4Routes lists the routes in scope with TCP or TLS rules.

@@ -150,6 +150,7 @@ func stateOf(t testing.TB, s *scenario) *xds.State {
 
 var typeURLs = map[string]string{
 	"CDS": xds.ClusterType, "EDS": xds.EndpointType, "LDS": xds.ListenerType, "RDS": xds.RouteType, "NDS": xds.NameTableType,
+	"ECDS": xds.ExtensionConfigType,
 }
 
 // print writes what a scenario shows, as YAML.

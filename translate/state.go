@@ -28,7 +28,7 @@ type viewState struct {
 
 // outbound is what all Views of one group have in common: one set for each type.
 type outbound struct {
-	clusters, endpoints, listeners, routes, hosts, names *xds.Set
+	clusters, endpoints, listeners, routes, hosts, names, extensions *xds.Set
 }
 
 // inbound is what the workload itself adds: the listeners on which it is called and the clusters that lead to it.
@@ -44,12 +44,13 @@ func (s *viewState) build(out outbound, gen *generation) {
 	if s.built != nil && s.out == out {
 		return
 	}
-	clusters, listeners := out.clusters, out.listeners
+	clusters, listeners, extensions := out.clusters, out.listeners, out.extensions
 	if in != nil {
+		extensions = s.key.extensions
 		clusters = s.joined(xds.ClusterType, s.out.clusters == out.clusters, out.clusters, in.clusters)
 		listeners = s.joined(xds.ListenerType, s.out.listeners == out.listeners, out.listeners, in.listeners)
 	}
-	s.built = xds.NewState(gen.snap.Version(), gen.at, clusters, out.endpoints, listeners, out.routes, out.hosts, out.names)
+	s.built = xds.NewState(gen.snap.Version(), gen.at, clusters, out.endpoints, listeners, out.routes, out.hosts, out.names, extensions)
 	s.out = out
 }
 

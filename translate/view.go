@@ -10,6 +10,7 @@ import (
 	"lateen.dev/lateen/model"
 	"lateen.dev/lateen/translate/internal/dialect"
 	"lateen.dev/lateen/world"
+	"lateen.dev/lateen/xds"
 )
 
 // View is what one proxy may see. Proxies that may see the same have the same View: it is comparable and can be a map's
@@ -19,6 +20,8 @@ type View struct {
 	out groupKey
 	// in is the inbound side, remembered by its inputs, so that equal ones are one pointer. Nil for a gateway.
 	in *inbound
+	// extensions are the configurations of its filters that come by themselves. Nil for a gateway, and where there are none.
+	extensions *xds.Set
 }
 
 // groupKey is everything about a proxy that its outbound side depends on, besides the Snapshot.
@@ -89,7 +92,7 @@ func (t *Translator) makeView(gen *generation, p *model.Proxy) (View, []model.Se
 	if p.Interception == model.InterceptNone {
 		key.bind, key.own = p.BindAddress, in.ownPorts()
 	}
-	return View{out: key, in: in.made(t, gen)}, in.served
+	return View{out: key, in: in.made(t, gen), extensions: t.filterConfigurations(gen, key.dialect, in.policies)}, in.served
 }
 
 // union returns the labels that are named by the selector or the list, as a set.

@@ -110,7 +110,7 @@ func (h *Host) Proxy() *model.Proxy {
 	if h.Gateway {
 		p.Type = model.GatewayProxy
 	}
-	p.Metadata = map[string]string{"LATEEN_VHDS": "true", translate.MetaOnDemand: "true"}
+	p.Metadata = map[string]string{"LATEEN_VHDS": "true", "LATEEN_ECDS": "true", translate.MetaOnDemand: "true"}
 	if h.Engine == Envoy {
 		p.Flavor, p.Version, p.Metadata = model.StockEnvoy, "1.40.0", nil
 	}

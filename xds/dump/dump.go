@@ -64,6 +64,13 @@ func Config(s *xds.State, endpoints bool) ([]*anypb.Any, error) {
 		parts = append(parts, all)
 	}
 	parts = append(parts, listeners, &adminv3.ScopedRoutesConfigDump{}, routes, secrets)
+	filters := &adminv3.EcdsConfigDump{}
+	for r := range s.Set(xds.ExtensionConfigType).All() {
+		filters.EcdsFilters = append(filters.EcdsFilters, &adminv3.EcdsConfigDump_EcdsFilterConfig{VersionInfo: r.Version, EcdsFilter: r.Body()})
+	}
+	if len(filters.GetEcdsFilters()) > 0 {
+		parts = append(parts, filters)
+	}
 	out := make([]*anypb.Any, 0, len(parts))
 	for _, p := range parts {
 		a, err := anypb.New(p)

@@ -33,10 +33,16 @@ type Dialect struct {
 	PostQuantum bool
 	// VHDS says that the proxy takes virtual hosts one by one instead of whole route configurations.
 	VHDS bool
+	// ECDS says that the proxy takes configurations of filters one by one instead of inside listeners.
+	ECDS bool
 }
 
 // metaVHDS is the node metadata by which a Lateen proxy says so.
 const metaVHDS = "LATEEN_VHDS"
+
+// metaECDS is the node metadata by which a Lateen proxy says that it takes them, and by which a stock Envoy can be told not
+// to be sent any ("false").
+const metaECDS = "LATEEN_ECDS"
 
 // Of returns the dialect of a proxy.
 func Of(p *model.Proxy) Dialect {
@@ -45,6 +51,7 @@ func Of(p *model.Proxy) Dialect {
 	case model.LateenProxy:
 		d.PostQuantum = true
 		d.VHDS = p.Metadata[metaVHDS] == "true"
+		d.ECDS = p.Metadata[metaECDS] == "true"
 	case model.IstioEnvoy:
 		d.PostQuantum = atLeast(p.Version, 1, 27)
 		if d.SDSCluster == "" {
@@ -52,6 +59,8 @@ func Of(p *model.Proxy) Dialect {
 		}
 	case model.StockEnvoy:
 		d.PostQuantum = atLeast(p.Version, 1, 35)
+		// Since 1.28 network filters come so, too.
+		d.ECDS = atLeast(p.Version, 1, 28) && p.Metadata[metaECDS] != "false"
 	}
 	return d
 }

@@ -35,7 +35,11 @@ func (e Env) httpFilters(side Direction, policies rbac.Input, protocol model.Pro
 		// First, so that a refusal by a later filter is still attributed to its peer.
 		out = append(out, typedStruct("istio.metadata_exchange", "io.istio.http.peer_metadata.Config", peerMetadata(side)))
 	}
-	out = append(out, rbac.HTTP(policies)...)
+	if e.Dialect.ECDS {
+		out = append(out, rbac.HTTPByName(policies)...)
+	} else {
+		out = append(out, rbac.HTTP(policies)...)
+	}
 	if protocol == model.GRPCWeb {
 		out = append(out, httpFilter("envoy.filters.http.grpc_web", &grpcwebv3.GrpcWeb{}))
 	}

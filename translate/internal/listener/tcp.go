@@ -41,7 +41,11 @@ func (e Env) tcpFilters(in TCP) []*listenerv3.Filter {
 	if in.Side == InboundSide {
 		out = append(out, e.networkMetadata()...)
 	}
-	out = append(out, rbac.TCP(in.Policies)...)
+	if e.Dialect.ECDS {
+		out = append(out, rbac.TCPByName(in.Policies)...)
+	} else {
+		out = append(out, rbac.TCP(in.Policies)...)
+	}
 	out = append(out, e.networkStats(in.Side)...)
 	return append(out, e.tcpProxy(in))
 }

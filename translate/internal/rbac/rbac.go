@@ -16,6 +16,7 @@ import (
 	rbachttp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	rbactcp "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/rbac/v3"
+	"google.golang.org/protobuf/types/known/anypb"
 	security "istio.io/api/security/v1beta1"
 
 	"lateen.dev/lateen/translate/internal/pb"
@@ -25,6 +26,8 @@ import (
 const (
 	HTTPFilter = "envoy.filters.http.rbac"
 	TCPFilter  = "envoy.filters.network.rbac"
+
+	tcpStat = "tcp."
 )
 
 // Policy is one AuthorizationPolicy that selects the workload.
@@ -45,6 +48,7 @@ type Input struct {
 
 // ruleSet is one filter's content: what is enforced, and what is only counted.
 type ruleSet struct {
+	action        security.AuthorizationPolicy_Action
 	rules, shadow *rbacv3.RBAC
 }
 
@@ -53,13 +57,14 @@ func HTTP(in Input) []*hcmv3.HttpFilter {
 	var out []*hcmv3.HttpFilter
 	for _, set := range build(in, false) {
 		out = append(out, &hcmv3.HttpFilter{
-			Name: HTTPFilter,
-			ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pb.Any(&rbachttp.RBAC{
-				Rules: set.rules, ShadowRules: set.shadow, ShadowRulesStatPrefix: shadowPrefix(set.shadow),
-			})},
+			Name: HTTPFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: set.http()},
 		})
 	}
 	return out
+}
+
+func (set ruleSet) http() *anypb.Any {
+	return pb.Any(&rbachttp.RBAC{Rules: set.rules, ShadowRules: set.shadow, ShadowRulesStatPrefix: shadowPrefix(set.shadow)})
 }
 
 // TCP returns the filters for a TCP chain.
@@ -67,14 +72,16 @@ func TCP(in Input) []*listenerv3.Filter {
 	var out []*listenerv3.Filter
 	for _, set := range build(in, true) {
 		out = append(out, &listenerv3.Filter{
-			Name: TCPFilter,
-			ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pb.Any(&rbactcp.RBAC{
-				Rules: set.rules, ShadowRules: set.shadow, ShadowRulesStatPrefix: shadowPrefix(set.shadow),
-				StatPrefix: "tcp.",
-			})},
+			Name: TCPFilter, ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: set.tcp()},
 		})
 	}
 	return out
+}
+
+func (set ruleSet) tcp() *anypb.Any {
+	return pb.Any(&rbactcp.RBAC{
+		Rules: set.rules, ShadowRules: set.shadow, ShadowRulesStatPrefix: shadowPrefix(set.shadow), StatPrefix: tcpStat,
+	})
 }
 
 // order is the one place that says which action is decided first, and as which RBAC action.
@@ -96,7 +103,7 @@ func order() []struct {
 func build(in Input, tcp bool) []ruleSet {
 	var out []ruleSet
 	for _, o := range order() {
-		set := ruleSet{}
+		set := ruleSet{action: o.from}
 		for _, p := range in.Policies {
 			if p.Spec.GetAction() != o.from {
 				continue

@@ -76,9 +76,11 @@ func (m *Machine) removals(changes []change) (frames []*Frame) {
 		target := s.target
 		switch {
 		case len(c.removes) == 0 || s.inflight != nil:
-		case !m.delta && !s.full():
+		case !m.delta && !s.full(), s.url == xds.ExtensionConfigType:
 			// Absence from a partial response means nothing; the client drops
-			// such resources by itself when nothing refers to them.
+			// such resources by itself when nothing refers to them. A listener that
+			// is about to be replaced may still need its filters' configurations
+			// after the client has acknowledged the new one, until that is warm.
 			for _, name := range c.removes {
 				s.put(name, nil)
 			}

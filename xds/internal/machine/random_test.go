@@ -87,13 +87,14 @@ func (g *mesh) next(old *xds.State) *xds.State {
 		}
 		maps.Copy(hosts, g.referring(pick(xds.VirtualHostType, 4, name+"/h"), xds.VirtualHostType, clusterNames))
 	}
-	targets := slices.Concat(clusterNames, slices.Sorted(maps.Keys(routes)))
+	filters := g.referring(pick(xds.ExtensionConfigType, 5, "x"), xds.ExtensionConfigType, clusterNames)
+	targets := slices.Concat(clusterNames, slices.Sorted(maps.Keys(routes)), slices.Sorted(maps.Keys(filters)))
 	listeners := g.referring(pick(xds.ListenerType, 5, "l"), xds.ListenerType, targets)
 	set := func(typeURL string, m map[string]*xds.Resource) *xds.Set {
 		return xds.NewSet(typeURL, slices.Collect(maps.Values(m)))
 	}
 	return xds.NewState(g.revision, time.Time{}, set(xds.ClusterType, clusters), set(xds.EndpointType, endpoints),
-		set(xds.RouteType, routes), set(xds.ListenerType, listeners), set(xds.VirtualHostType, hosts))
+		set(xds.RouteType, routes), set(xds.ListenerType, listeners), set(xds.VirtualHostType, hosts), set(xds.ExtensionConfigType, filters))
 }
 
 func (g *mesh) referring(m map[string]*xds.Resource, typeURL string, targets []string) map[string]*xds.Resource {
@@ -125,7 +126,7 @@ type proxy struct {
 	demand *onDemand
 }
 
-var proxyTypes = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.RouteType, xds.VirtualHostType}
+var proxyTypes = []string{xds.ClusterType, xds.EndpointType, xds.ListenerType, xds.ExtensionConfigType, xds.RouteType, xds.VirtualHostType}
 
 func newProxy(t *testing.T, g *mesh, delta bool) *proxy {
 	p := &proxy{t: t, g: g, delta: delta, have: map[string]map[string]*xds.Resource{}, names: map[string]map[string]bool{}, warming: map[string]bool{}}
@@ -163,6 +164,7 @@ func (p *proxy) hello() (out []*Request) {
 // follow: new subscriptions first, then the answer.
 func (p *proxy) take(f *Frame, state *xds.State) (out []*Request) {
 	before := maps.Clone(p.have[xds.VirtualHostType])
+	p.checkFilters(f)
 	p.log = append(p.log, p.describe(f))
 	if p.demand != nil {
 		p.demand.removed(f, p.have[xds.ClusterType])
@@ -276,9 +278,24 @@ func (p *proxy) check() {
 			use("route", name, r)
 		}
 	}
+	for name, r := range p.have[xds.ExtensionConfigType] {
+		if active[name] {
+			use("filter", name, r)
+		}
+	}
 	for name, r := range p.have[xds.VirtualHostType] {
 		if active[xds.Collection(xds.VirtualHostType, name)] {
 			use("virtual host", name, r)
+		}
+	}
+}
+
+// checkFilters is the property of filters' configurations: none that the client has is taken away. It may be in use until
+// the listener that names it has been replaced, which the server doesn't hear of.
+func (p *proxy) checkFilters(f *Frame) {
+	for _, name := range f.Removed {
+		if f.TypeURL == xds.ExtensionConfigType && p.have[f.TypeURL][name] != nil {
+			p.t.Fatalf("filter %s was taken away\n%s", name, strings.Join(p.log, "\n"))
 		}
 	}
 }
@@ -303,7 +320,7 @@ func (p *proxy) checkLost(f *Frame, before map[string]*xds.Resource, state *xds.
 }
 
 // follow subscribes to endpoints of clusters and routes of listeners.
-func (p *proxy) follow(changed string) []*Request {
+func (p *proxy) follow(changed string) (out []*Request) {
 	wanted, url := map[string]bool{}, ""
 	switch changed {
 	case xds.ClusterType:
@@ -313,19 +330,25 @@ func (p *proxy) follow(changed string) []*Request {
 		}
 	case xds.ListenerType:
 		url = xds.RouteType
+		filters := map[string]bool{}
 		for _, l := range p.have[xds.ListenerType] {
 			for _, ref := range p.g.refs[l] {
-				if !strings.HasPrefix(ref, "c") {
+				switch ref[0] {
+				case 'c':
+				case 'x':
+					filters[ref] = true
+				default:
 					wanted[ref] = true
 				}
 			}
 		}
+		out = p.ask(xds.ExtensionConfigType, filters)
 	case xds.RouteType:
 		return p.followHosts()
 	default:
 		return nil
 	}
-	out := p.ask(url, wanted)
+	out = append(out, p.ask(url, wanted)...)
 	if url == xds.RouteType {
 		out = append(out, p.followHosts()...)
 	}
