@@ -132,8 +132,8 @@ func withoutFilterNames(t *testing.T, state *xds.State, r *xds.Resource) *listen
 			for _, hf := range h.GetHttpFilters() {
 				hf.Name = ""
 			}
-			packed, err := anypb.New(h)
-			if err != nil {
+			packed := &anypb.Any{}
+			if err := anypb.MarshalFrom(packed, h, proto.MarshalOptions{Deterministic: true}); err != nil {
 				t.Fatal(err)
 			}
 			f.ConfigType = &listenerv3.Filter_TypedConfig{TypedConfig: packed}
