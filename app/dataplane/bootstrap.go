@@ -48,6 +48,9 @@ func RunBootstrap(ctx context.Context, o BootstrapOptions) error {
 	for _, field := range b.Ignored {
 		p.log.Info("a field of the bootstrap makes no difference to this proxy", "field", field)
 	}
+	for _, what := range compile.Ignored(b.Raw.GetStaticResources()) {
+		p.log.Info("a field of the bootstrap's resources makes no difference to this proxy", "field", what)
+	}
 	if err := p.watchOverload(&b.Overload); err != nil {
 		return fmt.Errorf("bootstrap %s: %w", o.File, err)
 	}
