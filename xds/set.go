@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"iter"
@@ -39,7 +38,7 @@ func NewSet(typeURL string, resources []*Resource) *Set {
 	return &Set{typeURL: typeURL, list: slices.Clip(list)}
 }
 
-func byName(a, b *Resource) int { return cmp.Compare(a.Name, b.Name) }
+func byName(a, b *Resource) int { return strings.Compare(a.Name, b.Name) }
 
 // With is the set with the given resources added or replaced and the removed
 // names taken out; what can be had by name only stays. It copies pointers and looks only at what changes: its time is
@@ -56,7 +55,7 @@ func (s *Set) With(put []*Resource, removed []string) *Set {
 		changes = append(changes, alteration{name, nil})
 	}
 	// Of a name that is put and removed, the put comes first and counts.
-	slices.SortStableFunc(changes, func(a, b alteration) int { return cmp.Compare(a.name, b.name) })
+	slices.SortStableFunc(changes, func(a, b alteration) int { return strings.Compare(a.name, b.name) })
 	changes = slices.CompactFunc(changes, func(a, b alteration) bool { return a.name == b.name })
 	var list []*Resource
 	var find func(string) *Resource
@@ -65,7 +64,7 @@ func (s *Set) With(put []*Resource, removed []string) *Set {
 	}
 	out := make([]*Resource, 0, len(list)+len(put))
 	for _, c := range changes {
-		i, found := slices.BinarySearchFunc(list, c.name, func(r *Resource, name string) int { return cmp.Compare(r.Name, name) })
+		i, found := slices.BinarySearchFunc(list, c.name, func(r *Resource, name string) int { return strings.Compare(r.Name, name) })
 		out = append(out, list[:i]...)
 		if c.to != nil {
 			out = append(out, c.to)
@@ -129,7 +128,7 @@ func (s *Set) Member(name string) *Resource {
 	if s == nil {
 		return nil
 	}
-	i, ok := slices.BinarySearchFunc(s.list, name, func(r *Resource, name string) int { return cmp.Compare(r.Name, name) })
+	i, ok := slices.BinarySearchFunc(s.list, name, func(r *Resource, name string) int { return strings.Compare(r.Name, name) })
 	if !ok {
 		return nil
 	}
@@ -144,7 +143,7 @@ func (s *Set) Members(collection string) iter.Seq[*Resource] {
 			return
 		}
 		prefix := collection + "/"
-		i, _ := slices.BinarySearchFunc(s.list, prefix, func(r *Resource, name string) int { return cmp.Compare(r.Name, name) })
+		i, _ := slices.BinarySearchFunc(s.list, prefix, func(r *Resource, name string) int { return strings.Compare(r.Name, name) })
 		for _, r := range s.list[i:] {
 			if !strings.HasPrefix(r.Name, prefix) || Collection(s.typeURL, r.Name) == collection && !yield(r) {
 				return
@@ -172,7 +171,7 @@ func (c *Cursor) Get(name string) *Resource {
 		c.next++
 		return c.set.list[c.next-1]
 	}
-	i, ok := slices.BinarySearchFunc(c.set.list, name, func(r *Resource, name string) int { return cmp.Compare(r.Name, name) })
+	i, ok := slices.BinarySearchFunc(c.set.list, name, func(r *Resource, name string) int { return strings.Compare(r.Name, name) })
 	if !ok {
 		c.next = i
 		if c.set.find != nil {
@@ -267,7 +266,7 @@ func diffLists(now, old []*Resource) *Diff {
 			j++
 			continue
 		}
-		switch c := cmp.Compare(now[i].Name, old[j].Name); {
+		switch c := strings.Compare(now[i].Name, old[j].Name); {
 		case c < 0:
 			d.Changed = append(d.Changed, now[i])
 			i++
