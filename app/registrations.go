@@ -45,6 +45,8 @@ type joinResponse struct {
 	Cluster     string `json:"cluster"`
 	// TerminationDrain is how long the proxy may take to end, ProxyConfig's terminationDrainDuration.
 	TerminationDrain time.Duration `json:"terminationDrain"`
+	// OnDemand is what the workload says of it itself, by its command line: true, false or nothing.
+	OnDemand string `json:"onDemand,omitempty"`
 	// away: the control plane is on another machine.
 	away      bool
 	adminPort uint16

@@ -21,6 +21,7 @@ import (
 	"lateen.dev/lateen/app/dataplane"
 	"lateen.dev/lateen/capture"
 	"lateen.dev/lateen/source/workload"
+	"lateen.dev/lateen/translate"
 )
 
 // Port is a port that a program serves.
@@ -40,7 +41,9 @@ type RunOptions struct {
 	ServiceAccount string
 	Labels         map[string]string
 	Locality       string
-	LogFile        string
+	// OnDemand says whether the sidecar asks for what the program uses: "true" or "false"; empty is as the mesh has it.
+	OnDemand string
+	LogFile  string
 	// Explicit gives the program HTTP_PROXY instead of capturing it.
 	Explicit bool
 	// Away is set if the control plane is on another machine.
@@ -122,8 +125,12 @@ func (w *workloadRun) join(ctx context.Context) error {
 		q.Ports = append(q.Ports, port)
 	}
 	joined, err := joinMesh(ctx, w.api, q)
+	if err != nil {
+		return err
+	}
+	joined.OnDemand = w.OnDemand
 	w.joined = joined
-	return err
+	return nil
 }
 
 // explicitBound is where the sidecar takes connections for a port that the
@@ -327,6 +334,9 @@ func sidecarConfig(j *joinResponse, scopes scopesOf) dataplane.Config {
 		Scopes: scopes, Version: version,
 		Admin:    admin,
 		Metadata: map[string]string{metaLateen: version},
+	}
+	if j.OnDemand != "" {
+		c.Annotations = map[string]string{translate.OnDemandAnnotation: j.OnDemand}
 	}
 	if j.group != "" {
 		c.Metadata[metaGroup] = j.group

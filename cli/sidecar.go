@@ -41,8 +41,8 @@ func (r *root) sidecarSuggestCommand() *cobra.Command {
 		Use:   "suggest [WORKLOAD]",
 		Short: "Write the Sidecar resource that fits what a workload has called",
 		Long: "Writes a Sidecar resource whose egress hosts are the services that the workload has called, as far as its\n" +
-			"proxies have asked for them on demand (annotation lateen.dev/on-demand, or LATEEN_ON_DEMAND in the mesh's\n" +
-			"defaultConfig.proxyMetadata). Without WORKLOAD it writes one for each workload of the namespace that has\n" +
+			"proxies have asked for them on demand (lateen run --on-demand, annotation lateen.dev/on-demand, or\n" +
+			"LATEEN_ON_DEMAND in the mesh's defaultConfig.proxyMetadata). Without WORKLOAD it writes one for each workload of the namespace that has\n" +
 			"asked for something. It is for you to review: what has not been called yet is not in it. Nothing is applied.",
 		Example: "  lateen sidecar suggest productpage-v1\n  lateen sidecar suggest -n shop > sidecars.yaml\n  lateen sidecar suggest productpage-v1 | lateen apply -f -",
 		Args:    cobra.MaximumNArgs(1),
@@ -64,7 +64,9 @@ func (r *root) sidecarSuggestCommand() *cobra.Command {
 			if len(args) == 1 {
 				who = "no workload " + args[0]
 			}
-			return fmt.Errorf("%s in namespace %s has asked for anything on demand; what other workloads use is not known here (annotation lateen.dev/on-demand: \"true\" changes that)", who, r.namespace)
+			return fmt.Errorf("%s in namespace %s has asked for anything on demand. Sidecars that hold the whole mesh ask for nothing, so the control plane doesn't know what they use: "+
+				"start the program with lateen run --on-demand, or give its pod the annotation lateen.dev/on-demand: \"true\", let it do its work, and ask again. "+
+				"What it has called so far is in its metrics: istio_requests_total, label destination_service", who, r.namespace)
 		}
 		return r.writeSidecars(answer.Workloads, *o)
 	}

@@ -46,7 +46,7 @@ type Config struct {
 	Name, Namespace, ServiceAccount string
 	TrustDomain                     string
 	Address                         netip.Addr
-	Labels                          map[string]string
+	Labels, Annotations             map[string]string
 	WorkloadName                    string
 	Locality                        string
 	Cluster, MeshID                 string

@@ -63,7 +63,7 @@ func node(c *Config) *xds.Node {
 		Cluster: c.WorkloadName + "." + c.Namespace, UserAgent: "lateen " + c.Version,
 		Metadata: xds.Metadata{
 			Namespace: c.Namespace, ServiceAccount: c.ServiceAccount, WorkloadName: c.WorkloadName, Name: c.Name, ClusterID: c.Cluster,
-			MeshID: c.MeshID, InterceptionMode: c.InterceptionMode, DNSCapture: c.DNSCapture, DNSAutoAllocate: c.DNSCapture, Labels: c.Labels,
+			MeshID: c.MeshID, InterceptionMode: c.InterceptionMode, DNSCapture: c.DNSCapture, DNSAutoAllocate: c.DNSCapture, Labels: c.Labels, Annotations: c.Annotations,
 		},
 	}
 	if c.Gateway {

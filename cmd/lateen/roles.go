@@ -128,6 +128,7 @@ func runCommand() *cobra.Command {
 	var log logFlags
 	var ports, labels []string
 	var drain, shutdown *int
+	var onDemand bool
 	cmd := &cobra.Command{
 		Use:     "run --service NAME [--port PORT…] [flags] -- COMMAND [ARG…]",
 		Short:   "Run a program in the mesh, with its own sidecar and identity",
@@ -149,6 +150,9 @@ func runCommand() *cobra.Command {
 			if o.Labels, err = parseLabels(labels); err != nil {
 				return err
 			}
+			if cmd.Flags().Changed("on-demand") {
+				o.OnDemand = strconv.FormatBool(onDemand)
+			}
 			o.Dir, o.Namespace, o.Command, o.Log = dirFlag(cmd), namespaceFlag(cmd), args, log.options()
 			o.DrainTime, o.ParentShutdown = seconds(drain), seconds(shutdown)
 			return app.RunWorkload(cmd.Context(), o)
@@ -162,6 +166,7 @@ func runCommand() *cobra.Command {
 	f.StringVar(&o.ServiceAccount, "service-account", "", "the identity's service account (default: the service's name)")
 	f.StringArrayVar(&labels, "label", nil, "a further label, NAME=VALUE")
 	f.StringVar(&o.Locality, "locality", "", "REGION/ZONE/SUBZONE")
+	f.BoolVar(&onDemand, "on-demand", false, "the sidecar asks for what the program calls, instead of holding the whole mesh; --on-demand=false switches it off where the mesh has it (default: as the mesh says)")
 	f.StringVar(&o.LogFile, "log-file", "", "the sidecar's log (default: DIR/log/NAME-sidecar.log)")
 	awayFlags(cmd, &o.Away)
 	f.StringVar(&o.Away.Group, "workload-group", "", "with --control-address: the WorkloadGroup as one of which the workload registers itself; without it a WorkloadEntry must say that it is there")
