@@ -133,10 +133,10 @@ func (g *group) plan(gen *generation, c *world.Change) work {
 func (g *group) updateEndpoints(s *scope, w work) {
 	switch {
 	case w.endpoints:
-		g.sets.endpoints = replace(g.sets.endpoints, xds.NewSet(xds.EndpointType, s.assignments()))
+		g.sets.endpoints = replace(g.sets.endpoints, s.t.shared.same(xds.NewSet(xds.EndpointType, s.assignments())))
 	case len(w.services) > 0:
 		if put := s.assignmentsOf(w.services); len(put) > 0 {
-			g.sets.endpoints = g.sets.endpoints.With(put, nil)
+			g.sets.endpoints = s.t.shared.with(g.sets.endpoints, put)
 		}
 	}
 }

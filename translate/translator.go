@@ -21,6 +21,7 @@ type Translator struct {
 	history []step // the last changes, oldest first
 
 	answers answers
+	shared  sharedSets
 	// scratch holds buffers for what is encoded before its length is known.
 	scratch sync.Pool
 }

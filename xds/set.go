@@ -77,6 +77,12 @@ func (s *Set) With(put []*Resource, removed []string) *Set {
 	return &Set{typeURL: s.TypeURL(), list: append(out, list...), find: find}
 }
 
+// Alike reports whether both sets have the very same resources as members. It
+// takes no look into them: resources that are merely equal don't count.
+func (s *Set) Alike(other *Set) bool {
+	return s == other || s != nil && other != nil && s.typeURL == other.typeURL && slices.Equal(s.list, other.list)
+}
+
 // alteration puts a resource under a name, or takes it away.
 type alteration struct {
 	name string
