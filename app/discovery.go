@@ -261,6 +261,7 @@ func (s *session) refresh() (failure *translationError) {
 	changed, failure := s.translate()
 	if push := s.push.Load(); changed && push != nil {
 		(*push)()
+		s.lasting.taken()
 	}
 	return failure
 }
@@ -298,6 +299,13 @@ func (l *lasting) note(state *xds.State, upto uint64) {
 		l.was, l.old, l.now = l.now, l.upto, state
 	}
 	l.upto = upto
+}
+
+// taken notes that nobody needs the State before any more, nor what it holds.
+func (l *lasting) taken() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.was = nil
 }
 
 // Upto implements server.Lasting.

@@ -142,7 +142,7 @@ func (l *Ledger) ackedLocked(r *record, acked uint64, now time.Time) {
 }
 
 // advance notes that a revision brought a client nothing that it did not have.
-func (l *Ledger) advance(stream, revision uint64, rests *xds.State) {
+func (l *Ledger) advance(stream, revision uint64, rests *xds.State, has []*xds.Set) {
 	now := time.Now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -150,9 +150,12 @@ func (l *Ledger) advance(stream, revision uint64, rests *xds.State) {
 	if r == nil {
 		return
 	}
-	for _, t := range r.types {
+	for i, t := range r.types {
 		if !synced(&t.view) {
 			t.since = now
+		}
+		if len(has) == len(r.types) {
+			t.view.Wanted, t.view.Acked = has[i], has[i]
 		}
 		t.view.WantedRevision, t.view.AckedRevision = revision, revision
 	}

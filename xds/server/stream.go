@@ -71,6 +71,8 @@ type stream struct {
 	outbox outbox
 	// views is the ledger's, kept so that it need not be made each time.
 	views []machine.View
+	// targets are for it, too.
+	targets []*xds.Set
 }
 
 // promptBytes may be on their way to a client without its answer before
@@ -388,7 +390,9 @@ func (st *stream) extendLocked() {
 // sameLocked is tookLocked for a revision that brings the client nothing.
 func (st *stream) sameLocked() {
 	st.observed, st.pushed = st.machine.Revision(), false
-	st.server.ledger.advance(st.client.Stream, st.observed, st.state)
+	st.targets = st.machine.AppendTargets(st.targets[:0])
+	st.server.ledger.advance(st.client.Stream, st.observed, st.state, st.targets)
+	clear(st.targets) // old sets are not kept alive
 }
 
 // tookLocked does what a step of the machine leads to.

@@ -154,6 +154,9 @@ func (m *Machine) Target(state *xds.State) Out {
 		target := s.target
 		if !same {
 			target = state.Set(s.url)
+			if target != s.target && s.ackedRevision == was.Revision && len(m.warming) == 0 && s.unconcerned(target) {
+				s.target, s.base, s.acked = target, target, target
+			}
 		}
 		changed = changed || target != s.target || s.ackedRevision != was.Revision || s.inflight != nil
 		s.target = target
@@ -167,6 +170,15 @@ func (m *Machine) Target(state *xds.State) Out {
 		return Out{Same: true}
 	}
 	return Out{Frames: m.next()}
+}
+
+// AppendTargets appends what the client shall have of each type, in the order of
+// additions.
+func (m *Machine) AppendTargets(out []*xds.Set) []*xds.Set {
+	for _, s := range m.types {
+		out = append(out, s.target)
+	}
+	return out
 }
 
 // Extend says that the state is right up to a later revision: nothing but the

@@ -261,3 +261,47 @@ func version(r *xds.Resource) string {
 	}
 	return r.Version
 }
+
+// TestUnconcerned: a client that rests hears nothing of changes that it has not asked for, and is told of what it has.
+func TestUnconcerned(t *testing.T) {
+	state := func(revision uint64, versions map[string]string) *xds.State {
+		var list []*xds.Resource
+		for name, version := range versions {
+			list = append(list, xds.Received(name, xds.EndpointType, version, nil))
+		}
+		return xds.NewState(revision, time.Time{}, xds.NewSet(xds.EndpointType, list))
+	}
+	m := New(true, Limits{Names: 10, Types: 10, FrameBytes: 1 << 20}, state(1, map[string]string{"a": "1", "b": "1"}))
+	out, err := m.Request(&Request{TypeURL: xds.EndpointType, Subscribe: []string{"a", "later"}})
+	if err != nil || len(out.Frames) != 1 {
+		t.Fatal(out, err)
+	}
+	if out, err = m.Request(&Request{TypeURL: xds.EndpointType, Nonce: out.Frames[0].Nonce}); err != nil || len(out.Frames) != 0 {
+		t.Fatal(out, err)
+	}
+	for i, c := range []struct {
+		versions map[string]string
+		sent     int
+	}{
+		{map[string]string{"a": "1", "b": "2"}, 0},
+		{map[string]string{"a": "1", "c": "1"}, 0},
+		{map[string]string{"a": "1", "c": "1", "later": "1"}, 1},
+		{map[string]string{"a": "2", "c": "2", "later": "1"}, 1},
+		{map[string]string{"later": "1"}, 1},
+		{map[string]string{"later": "1", "b": "3"}, 0},
+	} {
+		next := state(uint64(i+2), c.versions)
+		out := m.Target(next)
+		if len(out.Frames) != c.sent || out.Same != (c.sent == 0) {
+			t.Fatalf("step %d: %d frames, same %v", i, len(out.Frames), out.Same)
+		}
+		for _, f := range out.Frames {
+			if _, err := m.Request(&Request{TypeURL: f.TypeURL, Nonce: f.Nonce}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if m.Acked() != next.Revision || m.Views()[0].Acked != next.Set(xds.EndpointType) {
+			t.Errorf("step %d: acknowledged %d", i, m.Acked())
+		}
+	}
+}

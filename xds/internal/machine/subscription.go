@@ -350,6 +350,32 @@ type change struct {
 
 func (c *change) empty() bool { return len(c.puts) == 0 && len(c.removes) == 0 }
 
+// unconcerned reports whether a client that rests, with all of the set before,
+// has all of the target, too: nothing differs that it has asked for. It looks at
+// a few differences only.
+func (s *subscription) unconcerned(target *xds.Set) bool {
+	const few = 64
+	if s.wildcard || s.collections || s.base != s.target || s.inflight != nil || s.owes || len(s.over)+len(s.refused)+len(s.owed) > 0 ||
+		target == nil || s.base == nil || target.OnDemand() || s.base.OnDemand() {
+		return false
+	}
+	d := target.DiffFrom(s.base)
+	if len(d.Changed)+len(d.Removed) > few {
+		return false
+	}
+	for _, r := range d.Changed {
+		if _, asked := s.names[r.Name]; asked {
+			return false
+		}
+	}
+	for _, name := range d.Removed {
+		if _, asked := s.names[name]; asked {
+			return false
+		}
+	}
+	return true
+}
+
 // pending compares what the client has with the target. What the client has
 // refused in just that version is not pending.
 func (s *subscription) pending(target *xds.Set) change {
