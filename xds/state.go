@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"maps"
 	"slices"
 	"time"
 )
@@ -22,17 +21,28 @@ type State struct {
 }
 
 // content is what a state consists of, whatever its revision.
-type content struct{ sets map[string]*Set }
+type content struct{ sets []*Set } // a few, of different types
 
 // NewState makes a state of the given sets, at most one for each type.
 func NewState(revision uint64, changed time.Time, sets ...*Set) *State {
-	s := &State{Revision: revision, Changed: changed, content: &content{make(map[string]*Set, len(sets))}}
+	s := &State{Revision: revision, Changed: changed, content: &content{make([]*Set, 0, len(sets))}}
 	for _, set := range sets {
 		if set != nil {
-			s.sets[set.typeURL] = set
+			s.put(set)
 		}
 	}
 	return s
+}
+
+// put is for a content that is being made.
+func (c *content) put(set *Set) {
+	for i, other := range c.sets {
+		if other.typeURL == set.typeURL {
+			c.sets[i] = set
+			return
+		}
+	}
+	c.sets = append(c.sets, set)
 }
 
 // At is the same state as a later revision, for a snapshot that changed
@@ -47,9 +57,9 @@ func (s *State) Same(other *State) bool { return s.content == other.content }
 
 // With is the same state with another set.
 func (s *State) With(set *Set) *State {
-	sets := maps.Clone(s.sets)
-	sets[set.typeURL] = set
-	return &State{Revision: s.Revision, Changed: s.Changed, content: &content{sets}}
+	out := &State{Revision: s.Revision, Changed: s.Changed, content: &content{slices.Clone(s.sets)}}
+	out.put(set)
+	return out
 }
 
 // Set is the state's set of the type; nil, which is an empty set, if it has
@@ -58,7 +68,12 @@ func (s *State) Set(typeURL string) *Set {
 	if s == nil {
 		return nil
 	}
-	return s.sets[typeURL]
+	for _, set := range s.sets {
+		if set.typeURL == typeURL {
+			return set
+		}
+	}
+	return nil
 }
 
 // Types are the type URLs of the state's sets, sorted in the order of additions.
@@ -66,7 +81,12 @@ func (s *State) Types() []string {
 	if s == nil {
 		return nil
 	}
-	return slices.SortedFunc(maps.Keys(s.sets), CompareTypes)
+	types := make([]string, 0, len(s.sets))
+	for _, set := range s.sets {
+		types = append(types, set.typeURL)
+	}
+	slices.SortFunc(types, CompareTypes)
+	return types
 }
 
 // CompareTypes orders type URLs by rank, then by name.
