@@ -15,7 +15,7 @@ const (
 	// restFactor is how many times as long as its work translation rests, as long as
 	// that is no more than restMost: looking for whom a change concerns has its price, too.
 	restFactor = 4
-	restMost   = 12 * time.Millisecond
+	restMost   = 20 * time.Millisecond
 	// workAhead is how much may be worked without more rest than that.
 	workAhead = 150 * time.Millisecond
 	// mostRest bounds every rest, and with it how long a change can wait for one.

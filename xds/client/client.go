@@ -132,8 +132,9 @@ func (c *Client) Status() Status {
 func (c *Client) Run(ctx context.Context) error {
 	const (
 		connectTimeout = 5 * time.Second
-		// A server that vanished without a word is noticed within the sum.
-		pingEvery, pingTimeout = 30 * time.Second, 10 * time.Second
+		// A server that vanished without a word is noticed within the sum; one that
+		// starves beside other work for a while is not left.
+		pingEvery, pingTimeout = 30 * time.Second, 20 * time.Second
 	)
 	options := append([]grpc.DialOption{
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(c.cfg.MaxMessageBytes)),

@@ -75,7 +75,7 @@ func Default() Limits {
 		Types:        64, // istiod asks another one for its thirty kinds
 		FrameBytes:   3 << 20,
 		SendTimeout:  20 * time.Second,
-		HelloTimeout: 10 * time.Second,
+		HelloTimeout: 30 * time.Second,
 		Admitted:     8,
 		AdmittedFor:  2 * time.Second,
 		AdmittedIdle: 300 * time.Millisecond,

@@ -250,3 +250,18 @@ func TestSubscriptionsOfAllAreLimited(t *testing.T) {
 		s.Close()
 	})
 }
+
+// TestStarvedClientsStay: a client that is alive but slow is given up by nothing sooner than by the limit that is meant
+// for slow clients, which grows with what it has to take.
+func TestStarvedClientsStay(t *testing.T) {
+	l := Default()
+	if pingTimeout < 2*l.SendTimeout {
+		t.Errorf("a connection is closed after %v without an answer, a client may take %v for a response", pingTimeout, l.SendTimeout)
+	}
+	if l.HelloTimeout <= l.SendTimeout {
+		t.Errorf("a client must say hello within %v, and may take %v for a response", l.HelloTimeout, l.SendTimeout)
+	}
+	if clientPingsEvery > pingEvery/4 {
+		t.Errorf("clients that ping every %v as gRPC's and Envoy's may are sent away when pings that were delayed come within %v", pingEvery, clientPingsEvery)
+	}
+}

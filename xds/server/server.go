@@ -66,6 +66,18 @@ func New(cfg Config) *Server {
 	return s
 }
 
+// A peer that is gone without a word is noticed within the sum of pingEvery and
+// pingTimeout. One that is alive on a machine that is too busy for it may be slow
+// to answer, and so is its kernel when the peer reads nothing: gRPC gives
+// pingTimeout to TCP as the time that data may wait, too. So that is longer than
+// any client may keep a small response waiting. Clients' pings that waited
+// somewhere arrive closer to each other than they were sent.
+const (
+	pingEvery        = 30 * time.Second
+	pingTimeout      = 40 * time.Second
+	clientPingsEvery = 5 * time.Second
+)
+
 // Options are what the gRPC server that carries this one should be made with,
 // besides its credentials.
 func Options() []grpc.ServerOption {
@@ -73,9 +85,6 @@ func Options() []grpc.ServerOption {
 		// A client that comes back names every resource it has: 100,000 names of
 		// 100 bytes with their versions stay below this.
 		maxRequestBytes  = 16 << 20
-		pingEvery        = 30 * time.Second
-		pingTimeout      = 10 * time.Second
-		clientPingsEvery = 10 * time.Second
 		// Large configurations leave in few system calls. The buffers are shared:
 		// a connection that rests has none.
 		writeBuffer = 128 << 10
