@@ -84,7 +84,7 @@ func Options() []grpc.ServerOption {
 	const (
 		// A client that comes back names every resource it has: 100,000 names of
 		// 100 bytes with their versions stay below this.
-		maxRequestBytes  = 16 << 20
+		maxRequestBytes = 16 << 20
 		// Large configurations leave in few system calls. The buffers are shared:
 		// a connection that rests has none.
 		writeBuffer = 128 << 10
