@@ -122,11 +122,8 @@ func (st *step) decide(config plan.HTTPFilterConfig) bool {
 	return true
 }
 
-// under is the step as it is configured under p. It is false while there is no configuration for it.
+// under is a step whose configuration comes by itself as it is configured under p. It is false while there is none for it.
 func (st *step) under(p *plan.Plan) (step, bool) {
-	if st.found == nil {
-		return *st, true
-	}
 	out := step{name: st.name, disabled: st.disabled}
 	return out, out.decide(st.found.HTTPConfig(p))
 }
