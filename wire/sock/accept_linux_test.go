@@ -16,18 +16,7 @@ func TestAcceptedOptions(t *testing.T) {
 	probes := net.KeepAliveConfig{Enable: true, Idle: 7 * time.Second, Interval: 3 * time.Second, Count: 4}
 	for _, multipath := range []bool{false, true} {
 		for _, k := range []net.KeepAliveConfig{{}, probes, {Enable: true}} {
-			var lc net.ListenConfig
-			lc.SetMultipathTCP(multipath)
-			tl, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			ln, err := Accepting(tl.(*net.TCPListener), k)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { ln.Close() })
-			near, _ := connectTo(t, ln)
+			near, _ := connectTo(t, acceptingBy(t, "tcp", "127.0.0.1:0", k, multipath))
 			want := [5]int{1, 0, 0, 0, 0}
 			switch {
 			case k.Idle > 0:

@@ -13,8 +13,13 @@ import (
 
 func accepting(t testing.TB, network, address string, k net.KeepAliveConfig) net.Listener {
 	t.Helper()
+	return acceptingBy(t, network, address, k, false)
+}
+
+func acceptingBy(t testing.TB, network, address string, k net.KeepAliveConfig, multipath bool) net.Listener {
+	t.Helper()
 	var lc net.ListenConfig
-	lc.SetMultipathTCP(false)
+	lc.SetMultipathTCP(multipath)
 	tl, err := lc.Listen(t.Context(), network, address)
 	if err != nil {
 		t.Fatal(err)
