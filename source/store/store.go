@@ -70,6 +70,7 @@ func Open(o Options) (*Store, error) {
 }
 
 // Run implements source.Source. What it has made live is written down when it returns.
+// It must not be called again.
 func (s *Store) Run(ctx context.Context, sink source.Sink) error {
 	var writing sync.WaitGroup
 	writing.Go(func() { s.recorder.run(s.record) })
